@@ -1,0 +1,1 @@
+"""The keypoint schema, labelled data sets, keypoint models, fine-tuning and metrics."""

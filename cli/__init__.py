@@ -1,0 +1,1 @@
+"""The `kalie` command: one thin verb per file."""

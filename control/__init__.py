@@ -1,0 +1,1 @@
+"""Primitives, kinematics, trajectories, the safety gate, arms."""

@@ -1,0 +1,61 @@
+"""The arm protocol: every arm, simulated or real, executes one timed trajectory behind the safety gate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from ..perception.frame import FloatArray
+from .plan import JointTrajectory
+
+ExecutionStatus = Literal["done", "halted", "stalled", "empty_grasp", "stopped"]
+
+
+@dataclass(frozen=True)
+class ArmState:
+    """What the arm reports: positions (J,) rad, velocities (J,) rad/s, jaw opening m, stamp s (steady)."""
+
+    positions: FloatArray
+    velocities: FloatArray
+    gripper_width: float
+    stamp: float
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What was really sent, and how it ended.
+
+    Attributes:
+        status: done; halted by the safety gate; stalled (the arm did not follow); empty_grasp (the jaws
+            closed on nothing); stopped by request.
+        message: the reason when not done.
+        sent: the joint commands that left the gate, (K, J).
+        reasons: what the safety gate did, in order, without repeats.
+    """
+
+    status: ExecutionStatus
+    message: str = ""
+    sent: FloatArray | None = None
+    reasons: Sequence[str] = field(default_factory=tuple)
+
+
+class Arm(Protocol):
+    """A position-controlled arm with a parallel gripper."""
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """The actuated arm joints, base to tip."""
+        ...
+
+    def state(self) -> ArmState:
+        """The newest measured state."""
+        ...
+
+    def execute(self, trajectory: JointTrajectory) -> Execution:
+        """Run one trajectory to its end, through the safety gate; blocks; reports what was really sent."""
+        ...
+
+    def stop(self) -> None:
+        """Hold the present position and refuse further motion until the next `execute`."""
+        ...

@@ -1,0 +1,1 @@
+"""What every long job shares: strict configs, run directories, checkpoints, loggers, reports."""

@@ -1,0 +1,1 @@
+"""Frames, cameras, calibration, masks, depth lifting."""

@@ -1,0 +1,1 @@
+"""PyBullet scenes, the five tasks, object families, the benchmark."""

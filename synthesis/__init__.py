@@ -1,0 +1,1 @@
+"""Affordance-aware data synthesis: labelled photos in, many more labelled images out."""
