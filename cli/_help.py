@@ -1,0 +1,102 @@
+"""The help pages of the `kalie` command."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ._verb import Verb
+
+
+def print_help(usage: str, verbs: Mapping[str, str]) -> None:
+    """Print the command's help: one line per verb."""
+    console = Console(highlight=False)
+    console.print(
+        f"[bold]kalie[/]: keypoint affordances, from labelled photos to a working arm.\n\n{escape(usage)}\n"
+    )
+    table = _table()
+    for name, line in verbs.items():
+        table.add_row(f"[bold]{name}[/]", escape(line))
+    console.print(table)
+    console.print("\n[bold]kalie VERB --help[/] shows a verb's keys, their defaults and examples.")
+
+
+def print_verb_help(name: str, line: str, verb: Verb) -> None:
+    """Print one verb's groups, keys, defaults and examples."""
+    from ..core.config import MISSING, TARGET, defaults_of, flatten
+
+    schema = verb.schema(name)
+    console = Console(highlight=False)
+    console.print(f"[bold]kalie {name}[/]: {escape(line)}\n")
+    if verb.groups:
+        console.print("[bold]Groups[/] (group=choice; the first is the default)")
+        table = _table()
+        for group in verb.groups:
+            first = next(iter(verb.groups[group]))
+            rest = [choice for choice in schema.choices(group) if choice != first]
+            table.add_row(group, escape(", ".join([first, *rest])))
+        console.print(table)
+        console.print()
+    nodes: dict[str, Any] = defaults_of(verb.config)
+    for group, choices in verb.groups.items():
+        nodes[group] = defaults_of(next(iter(choices.values())))
+    docs = field_docs(verb.config, verb.groups)
+    console.print("[bold]Keys[/] (key=value; groups as in their default choice)")
+    table = _table()
+    for key, value in flatten(nodes).items():
+        shown = "(required)" if value == MISSING else _shown(value)
+        if not key.endswith(TARGET):
+            table.add_row(key, escape(shown), escape(docs.get(key, "")))
+    console.print(table)
+    console.print("\n[bold]Examples[/]")
+    for example in verb.examples:
+        console.print(f"  {escape(example)}", soft_wrap=True)
+
+
+def print_config(config: object) -> None:
+    """Print a checked config as YAML."""
+    import yaml
+
+    from ..core.config import to_primitive
+
+    Console(highlight=False).print(escape(yaml.safe_dump(to_primitive(config), sort_keys=False)), end="")
+
+
+def field_docs(config: type, groups: Mapping[str, Mapping[str, type]], path: str = "") -> dict[str, str]:
+    """Help per dotted key, from the `Attributes:` of the docstrings of a dataclass and those inside it."""
+    docs = {path + name: text for name, text in _attributes(config).items()}
+    hints = inspect.get_annotations(config, eval_str=True)
+    for item in dataclasses.fields(config):
+        first = next(iter(groups[item.name].values())) if item.name in groups else hints.get(item.name)
+        if isinstance(first, type) and dataclasses.is_dataclass(first):
+            docs |= field_docs(first, {}, f"{path}{item.name}.")
+    return docs
+
+
+def _attributes(config: type) -> dict[str, str]:
+    """The entries of a Google-style `Attributes:` section, each joined to one line."""
+    section = inspect.getdoc(config) or ""
+    section = section.partition("Attributes:\n")[2].partition("\n\n")[0]
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, flags=re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+def _shown(value: object) -> str:
+    """A default as it would be typed."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, list):
+        return "[" + ",".join(_shown(item) for item in value) + "]"
+    return str(value) if value != "" else "''"
+
+
+def _table() -> Table:
+    return Table(box=None, show_header=False, padding=(0, 2, 0, 2))

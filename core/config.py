@@ -1,0 +1,322 @@
+"""Strict configs: Hydra composes them, frozen dataclasses define and check them.
+
+A job states its config once, as a frozen dataclass; each *group* (a field with several choices, such as
+`model`) maps choice names to dataclasses:
+
+    schema = Schema("finetune", FinetuneConfig, groups={"model": {"heatmap": HeatmapConfig, "text": TextConfig}})
+    config = schema.compose(["model=text", "model.lora_rank=8", "seed=3"])   # a real FinetuneConfig
+
+The first choice of a group is its default. A YAML file `conf/<group>/<choice>.yaml` adds a choice that starts
+from another (`defaults: [text]`) and changes some of its keys.
+
+Anything wrong is one `ConfigError` before any work: an unknown key or choice (with the nearest valid name), a
+wrong type, a missing value, an unresolved `${}`, or whatever a dataclass's `__post_init__` refuses with a
+`ValueError` (ranges, unsupported combinations). Types are checked without conversion: `Literal`, enums, tuples,
+`Path`, optional values and nested dataclasses are understood; "3" is not a number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
+
+ConfigT = TypeVar("ConfigT")
+
+CONFIG_MODULE = "kalie.conf"
+TARGET = "_target_"
+"""The key that says which dataclass a group's choice is, as in Hydra's own `instantiate`."""
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run; the message names the key, the value and the nearest valid name."""
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """A clause naming the candidate most like `name`, e.g. "; did you mean 'seed'?" (empty without any)."""
+    matches = difflib.get_close_matches(name, sorted(candidates), n=1, cutoff=0.0)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def target_name(config: type) -> str:
+    """The dotted name by which `_target_` refers to a dataclass."""
+    return f"{config.__module__}.{config.__qualname__}"
+
+
+def to_primitive(value: object) -> Any:
+    """A config (or a value in one) as what YAML and JSON can hold.
+
+    A dataclass in a field that allows several gets `_target_`, so that the result can be built again.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        hints = get_type_hints(type(value))
+        return {
+            f.name: _primitive_field(hints[f.name], getattr(value, f.name)) for f in dataclasses.fields(value)
+        }
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: to_primitive(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_primitive(item) for item in value]
+    return value
+
+
+def _primitive_field(hint: object, value: object) -> Any:
+    primitive = to_primitive(value)
+    if dataclasses.is_dataclass(value) and hint is not type(value):
+        return {TARGET: target_name(type(value)), **primitive}
+    return primitive
+
+
+def defaults_of(config: type) -> dict[str, Any]:
+    """The default of every key of a dataclass, `???` where a value must be given."""
+    node: dict[str, Any] = {}
+    for item in dataclasses.fields(config):
+        if item.default is not dataclasses.MISSING:
+            node[item.name] = to_primitive(item.default)
+        elif item.default_factory is not dataclasses.MISSING:
+            node[item.name] = to_primitive(item.default_factory())
+        else:
+            node[item.name] = MISSING
+    return node
+
+
+def build(
+    config: type[ConfigT], node: Mapping[str, Any], targets: Mapping[str, type] | None = None, path: str = ""
+) -> ConfigT:
+    """A dataclass object from plain values, everything checked.
+
+    Args:
+        config: the dataclass.
+        node: plain values by key, as `to_primitive` makes them.
+        targets: dataclasses that `_target_` may name, by `target_name`.
+        path: where `node` stands in the whole config, for messages ("" or "model.").
+
+    Raises:
+        ConfigError: unknown key, missing value, wrong type, or refused by a `__post_init__`.
+    """
+    hints = get_type_hints(config, include_extras=True)
+    names = [item.name for item in dataclasses.fields(config) if item.init]
+    for key in node:
+        if key not in names and key != TARGET:
+            raise ConfigError(f"{path}{key}: no such key{nearest(path + key, [path + n for n in names])}")
+    optional = {key for key, value in defaults_of(config).items() if value != MISSING}
+    values = {}
+    for name in names:
+        value = node.get(name, None if name in optional else MISSING)
+        if isinstance(value, str) and value == MISSING:
+            raise ConfigError(f"{path}{name}: a value is required; pass {path}{name}=VALUE")
+        if name in node:
+            values[name] = _build_value(hints[name], value, targets or {}, path + name)
+    try:
+        return config(**values)
+    except ValueError as error:
+        raise ConfigError(f"{path.rstrip('.')}: {error}" if path else str(error)) from error
+
+
+def _build_value(hint: Any, value: Any, targets: Mapping[str, type], path: str) -> Any:
+    if isinstance(value, Mapping) and TARGET in value:
+        target = str(value[TARGET])
+        if target not in targets:
+            raise ConfigError(f"{path}.{TARGET}={target}: no such config{nearest(target, targets)}")
+        return build(targets[target], value, targets, path + ".")
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ConfigError(
+                f"{path}={value}: holds keys of its own; set one of them, such as {path}.KEY=VALUE"
+            )
+        return build(hint, value, targets, path + ".")
+    return _build_leaf(hint, value, path)
+
+
+def _build_leaf(hint: Any, value: Any, path: str) -> Any:
+    """A value checked by pydantic against its annotation, as strict JSON (lists become tuples, no coercion)."""
+    if hint is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)  # Hydra reads `name=42` as a number; for a text field it is a text.
+    if isinstance(value, float) and value != value:
+        raise ConfigError(f"{path}={value}: not a number")
+    try:
+        return TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = "".join(f"[{step}]" for step in first["loc"] if isinstance(step, int))
+        choices = [str(choice) for choice in _literals(hint)]
+        hint_text = nearest(str(value), choices) if choices else ""
+        raise ConfigError(f"{path}{where}={value}: {first['msg'].lower()}{hint_text}") from error
+
+
+def _literals(hint: Any) -> Iterator[object]:
+    """The values that an annotation of `Literal`s and enums names."""
+    if get_origin(hint) is Literal:
+        yield from get_args(hint)
+    elif get_origin(hint) in (Union, types.UnionType):
+        for part in get_args(hint):
+            yield from _literals(part)
+    elif isinstance(hint, type) and issubclass(hint, Enum):
+        yield from (member.value for member in hint)
+
+
+def flatten(node: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Leaves by dotted key, `_target_` left out; an empty mapping is a leaf."""
+    leaves: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping) and value:
+            leaves |= flatten(value, f"{path}{key}.")
+        elif key != TARGET:
+            leaves[path + key] = value
+    return leaves
+
+
+@dataclass(frozen=True)
+class Schema(Generic[ConfigT]):
+    """The config of one job.
+
+    Attributes:
+        name: the job's name, and its primary config's in Hydra's ConfigStore.
+        config: frozen dataclass of all keys.
+        groups: per field of `config` that has several choices, the dataclass of each; the first is the default.
+    """
+
+    name: str
+    config: type[ConfigT]
+    groups: Mapping[str, Mapping[str, type]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = {item.name for item in dataclasses.fields(self.config)}  # pyright: ignore[reportArgumentType]
+        if unknown := set(self.groups) - names:
+            raise TypeError(f"{self.name}: groups {sorted(unknown)} are no fields of {self.config.__name__}")
+
+    @property
+    def targets(self) -> dict[str, type]:
+        """Every choice's dataclass by the name that `_target_` uses."""
+        return {target_name(cls): cls for choices in self.groups.values() for cls in choices.values()}
+
+    def register(self) -> None:
+        """Put the primary config and the groups into Hydra's ConfigStore."""
+        store = ConfigStore.instance()
+        for group, choices in self.groups.items():
+            for choice, cls in choices.items():
+                node = {TARGET: target_name(cls), **defaults_of(cls)}
+                store.store(name=choice, group=group, node=node, provider="kalie")
+        own = {key: value for key, value in defaults_of(self.config).items() if key not in self.groups}
+        store.store(name=self.name, node={**self._hydra_part(), **own}, provider="kalie")
+
+    def _hydra_part(self) -> dict[str, Any]:
+        """The defaults list, and Hydra's settings: run directories and logging are ours (core/runs.py)."""
+        first = [{group: next(iter(choices))} for group, choices in self.groups.items()]
+        quiet = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}]
+        settings = {
+            "job": {"name": self.name, "chdir": False},
+            "run": {"dir": "."},
+            "output_subdir": None,
+            "sweep": {"dir": f"outputs/multirun/{self.name}", "subdir": "."},
+        }
+        return {"defaults": [*first, "_self_", {"experiment": None}, *quiet], "hydra": settings}
+
+    def compose(self, overrides: Sequence[str] = ()) -> ConfigT:
+        """The checked config that Hydra composes from `overrides` ("group=choice", "key=value").
+
+        Raises:
+            ConfigError: anything unknown, missing, of the wrong type or refused.
+        """
+        return build(self.config, self._compose_plain(overrides), self.targets)
+
+    def build(self, node: Mapping[str, Any]) -> ConfigT:
+        """The checked config of plain values that were composed before."""
+        return build(self.config, node, self.targets)
+
+    def choices(self, group: str) -> list[str]:
+        """Every choice of a group, those of YAML files included."""
+        self.register()
+        with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+            return _group_options(group)
+
+    def combinations(self, overrides: Sequence[str]) -> list[list[str]]:
+        """What a `--multirun` with these overrides will run: one list of overrides for each job.
+
+        Raises:
+            ConfigError: an override that Hydra cannot parse.
+        """
+        jobs: list[list[str]] = [[]]
+        for text, override in zip(overrides, _parse(overrides), strict=True):
+            values = [text]
+            if override.is_discrete_sweep():
+                prefix = text.split("=", 1)[0]
+                values = [f"{prefix}={value}" for value in override.sweep_string_iterator()]
+            jobs = [[*job, value] for job in jobs for value in values]
+        return jobs
+
+    def _compose_plain(self, overrides: Sequence[str]) -> dict[str, Any]:
+        self.register()
+        with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+            try:
+                self._check_names(overrides)
+                return plain(compose(self.name, list(overrides)))
+            except (HydraException, OmegaConfBaseException) as error:
+                raise ConfigError(_first_line(error)) from error
+
+    def _check_names(self, overrides: Sequence[str]) -> None:
+        """Refuse unknown choices, then unknown keys, with the nearest valid name; Hydra's own keys pass."""
+        parsed = [item for item in _parse(overrides) if not item.key_or_group.startswith("hydra")]
+        groups = {*self.groups, "experiment"}
+        chosen = []
+        for override in parsed:
+            if override.key_or_group in groups:
+                chosen.append(str(override.input_line))
+                _check_choice(override)
+        keys = flatten(OmegaConf.to_container(compose(self.name, chosen), resolve=False))  # pyright: ignore[reportArgumentType]
+        known = {".".join(key.split(".")[: depth + 1]) for key in keys for depth in range(key.count(".") + 1)}
+        for override in parsed:
+            key = override.key_or_group
+            if key not in known | groups and not key.endswith(f".{TARGET}"):
+                raise ConfigError(f"{key}: no such key{nearest(key, known | groups)}")
+
+
+def plain(composed: Any) -> dict[str, Any]:
+    """A composed Hydra config as plain values, with every `${}` resolved."""
+    values = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(values, dict)  # noqa: S101  a primary config is a mapping
+    return {str(key): value for key, value in values.items() if key not in ("hydra", "experiment")}
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(f"{_first_line(error)} (write key=value or group=choice)") from error
+
+
+def _check_choice(override: Override) -> None:
+    """Refuse a group's choice that does not exist."""
+    choice, group = override.value(), override.key_or_group
+    options = _group_options(group)
+    if isinstance(choice, str) and choice not in options:
+        listed = f" (choices: {', '.join(options) or 'none'})"
+        raise ConfigError(f"{group}={choice}: no such choice{nearest(choice, options)}{listed}")
+
+
+def _group_options(group: str) -> list[str]:
+    return GlobalHydra.instance().config_loader().get_group_options(group)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
