@@ -63,7 +63,11 @@ class Intrinsics:
     def unproject(self, pixels: FloatArray, depth: FloatArray) -> FloatArray:
         """Lift pixels (N, 2) with z-depths (N,) in metres to points (N, 3) in the camera frame."""
         pixels = np.asarray(pixels, dtype=np.float64).reshape(-1, 1, 2)
-        rays = cv2.undistortPoints(pixels, self.matrix, np.array(self.distortion)).reshape(-1, 2)
+        # OpenCV's default of five rounds leaves a fifth of a pixel at the corners of wide lenses.
+        criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-10)
+        distortion = np.array(self.distortion)
+        rays = cv2.undistortPointsIter(pixels, self.matrix, distortion, np.eye(3), np.eye(3), criteria)
+        rays = np.asarray(rays, dtype=np.float64).reshape(-1, 2)
         return np.concatenate([rays, np.ones((len(rays), 1))], axis=1) * np.asarray(depth).reshape(-1, 1)
 
 
