@@ -1,0 +1,272 @@
+"""Data sets of labelled images: Parquet shards with embedded PNGs, readable by `datasets`.
+
+A data set is a directory of `part-NNNNN.parquet` shards. Each shard is written beside and renamed, and its
+checksum entered in `manifest.json` before the next begins, so a writer killed at any instant leaves the
+shards it finished readable and `complete: false` in the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from .labels import LabelledImage, Provenance
+from .schema import Affordance, InvalidKeypoints
+
+MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
+_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}")
+_FEATURES = datasets.Features(
+    {
+        "id": datasets.Value("string"),
+        "image": datasets.Image(),
+        "masks": datasets.Image(),
+        "instruction": datasets.Value("string"),
+        "affordance": datasets.Value("string"),
+        "source": datasets.Value("string"),
+        "parent": datasets.Value("string"),
+        "group": datasets.Value("string"),
+        "seed": datasets.Value("int64"),
+        "details": datasets.Value("string"),
+    }
+)
+
+
+class DatasetError(ValueError):
+    """A data set or one of its records cannot be read or written; the message names the file or record."""
+
+
+@dataclass(frozen=True)
+class AffordanceDataset:
+    """Labelled images in memory, in a fixed order, with unique ids."""
+
+    items: tuple[LabelledImage, ...]
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for item in self.items:
+            check_item(item)
+            if item.id in seen:
+                raise DatasetError(f"record {item.id}: the id occurs twice")
+            seen.add(item.id)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> LabelledImage:
+        return self.items[index]
+
+    def __iter__(self) -> Iterator[LabelledImage]:
+        return iter(self.items)
+
+    def split(self, fraction: float, seed: int) -> tuple[AffordanceDataset, AffordanceDataset]:
+        """Split into (first, second) by parent photo, so that siblings of one photo stay together.
+
+        Args:
+            fraction: share of the photos that goes to the first part, in (0, 1).
+            seed: of the shuffle.
+        """
+        if not 0 < fraction < 1:
+            raise DatasetError(f"split: fraction must lie in (0, 1), got {fraction}")
+        parents = sorted({item.provenance.parent for item in self.items})
+        order = np.random.default_rng(seed).permutation(len(parents))
+        first = {parents[i] for i in order[: max(1, round(fraction * len(parents)))]}
+        return (
+            AffordanceDataset(tuple(i for i in self.items if i.provenance.parent in first)),
+            AffordanceDataset(tuple(i for i in self.items if i.provenance.parent not in first)),
+        )
+
+    def save(self, directory: Path) -> None:
+        """Write to a new directory. Raises DatasetError when it already holds a data set."""
+        with DatasetWriter(directory) as writer:
+            writer.extend(self.items)
+
+    @classmethod
+    def load(cls, directory: Path, allow_partial: bool = False) -> AffordanceDataset:
+        """Read a directory written by `save` or `DatasetWriter`, verifying every checksum.
+
+        Args:
+            directory: of the data set.
+            allow_partial: accept the finished shards of a data set that was cut off mid-write.
+
+        Raises:
+            DatasetError: naming the file or record at fault.
+        """
+        manifest = _read_manifest(directory)
+        if not manifest["complete"] and not allow_partial:
+            raise DatasetError(
+                f"{directory}: the data set was cut off mid-write; its {len(manifest['shards'])} finished "
+                "shards can be read with allow_partial=True"
+            )
+        items: list[LabelledImage] = []
+        for name, digest in manifest["shards"].items():
+            items.extend(_read_shard(directory, name, digest))
+        return cls(tuple(items))
+
+
+class DatasetWriter:
+    """Writes a data set shard by shard; use as a context manager. Leaving it normally marks it complete."""
+
+    def __init__(self, directory: Path, shard_size: int = 256) -> None:
+        self._directory = Path(directory)
+        self._shard_size = shard_size
+        self._pending: list[LabelledImage] = []
+        self._shards: dict[str, str] = {}
+        self._ids: set[str] = set()
+        if (self._directory / MANIFEST).exists():
+            raise DatasetError(f"{self._directory}: already holds a data set")
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._publish(complete=False)
+
+    def __enter__(self) -> DatasetWriter:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._flush()
+            self._publish(complete=True)
+
+    def extend(self, items: Sequence[LabelledImage]) -> None:
+        """Append records. Raises DatasetError on a bad record before anything of it is written."""
+        for item in items:
+            check_item(item)
+            if item.id in self._ids:
+                raise DatasetError(f"record {item.id}: the id occurs twice")
+            self._ids.add(item.id)
+            self._pending.append(item)
+            if len(self._pending) == self._shard_size:
+                self._flush()
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        name = f"part-{len(self._shards):05d}.parquet"
+        table = pa.Table.from_pylist([_to_row(item) for item in self._pending], _FEATURES.arrow_schema)
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer)
+        _write_durably(self._directory / name, buffer.getvalue())
+        self._shards[name] = hashlib.sha256(buffer.getvalue()).hexdigest()
+        self._pending.clear()
+        self._publish(complete=False)
+
+    def _publish(self, complete: bool) -> None:
+        manifest = {"version": FORMAT_VERSION, "complete": complete, "shards": self._shards}
+        _write_durably(self._directory / MANIFEST, json.dumps(manifest, indent=1).encode())
+
+
+def check_item(item: LabelledImage) -> None:
+    """Check one record's id, image and masks. Raises DatasetError naming the record and field."""
+    if not _SAFE_ID.fullmatch(item.id):
+        raise DatasetError(f"record {item.id!r}: the id must be a plain file-name stem")
+    if item.rgb.dtype != np.uint8 or item.rgb.ndim != 3 or item.rgb.shape[2] != 3 or item.rgb.size == 0:
+        raise DatasetError(f"record {item.id}: image must be uint8 (H, W, 3), got {item.rgb.shape}")
+    if item.masks is not None and (item.masks.dtype != np.uint8 or item.masks.shape != item.rgb.shape[:2]):
+        raise DatasetError(
+            f"record {item.id}: masks must be uint8 {item.rgb.shape[:2]}, "
+            f"got {item.masks.dtype} {item.masks.shape}"
+        )
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read an image file as uint8 (H, W, 3) RGB. Raises DatasetError naming the file."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"{path}: not a readable image ({error})") from None
+
+
+def _to_row(item: LabelledImage) -> dict[str, object]:
+    return {
+        "id": item.id,
+        "image": {"bytes": _png(item.rgb), "path": None},
+        "masks": None if item.masks is None else {"bytes": _png(item.masks), "path": None},
+        "instruction": item.instruction,
+        "affordance": json.dumps(item.affordance.to_json()),
+        "source": item.provenance.source,
+        "parent": item.provenance.parent,
+        "group": item.group,
+        "seed": item.provenance.seed,
+        "details": json.dumps(item.provenance.details),
+    }
+
+
+def _from_row(row: dict[str, Any]) -> LabelledImage:
+    try:
+        affordance = Affordance.from_json(json.loads(row["affordance"]))
+    except InvalidKeypoints as error:
+        raise DatasetError(f"record {row['id']}: {error}") from None
+    masks = row["masks"]
+    return LabelledImage(
+        id=row["id"],
+        rgb=_decode(row["image"]["bytes"], "RGB", row["id"]),
+        instruction=row["instruction"],
+        affordance=affordance,
+        provenance=Provenance(row["source"], row["parent"], row["seed"], json.loads(row["details"])),
+        masks=None if masks is None else _decode(masks["bytes"], "L", row["id"]),
+        group=row["group"],
+    )
+
+
+def _read_shard(directory: Path, name: str, digest: str) -> list[LabelledImage]:
+    path = directory / name
+    if Path(name).name != name or path.is_symlink():
+        raise DatasetError(f"{directory / MANIFEST}: shard name {name!r} leaves the data set")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from None
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise DatasetError(f"{path}: damaged, its checksum differs from the manifest's")
+    table = pq.read_table(io.BytesIO(data))
+    return [_from_row(row) for row in table.to_pylist()]
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
+    path = Path(directory) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: not found; is {directory} a data set?") from None
+    except ValueError as error:
+        raise DatasetError(f"{path}: not valid JSON ({error})") from None
+    if manifest.get("version") != FORMAT_VERSION:
+        raise DatasetError(f"{path}: format version {manifest.get('version')}, expected {FORMAT_VERSION}")
+    return manifest
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _decode(data: bytes, mode: str, record: str) -> NDArray[np.uint8]:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image.convert(mode))
+    except (OSError, UnidentifiedImageError) as error:
+        raise DatasetError(f"record {record}: image cannot be decoded ({error})") from None
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

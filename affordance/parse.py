@@ -1,0 +1,170 @@
+"""Strict reading and writing of text answers: what a vision-language model is asked to reply.
+
+The reply is one JSON object with the five keypoint keys ([x, y] or null) and, optionally, the scalars.
+Units and coordinate order are declared by the caller, never guessed; anything out of range is refused,
+never clamped; a reply that is not exactly one such object is refused with the key at fault.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from .schema import KEYPOINT_NAMES, SCALAR_NAMES, Affordance, InvalidKeypoints, Keypoint, ScalarName
+from .units import from_thousandths, to_thousandths
+
+Units = Literal["thousandths", "percent", "fraction", "pixels"]
+Order = Literal["xy", "yx"]
+# A full answer is about 300 characters; the caps keep hostile replies from costing time or stack.
+MAX_CHARACTERS = 20_000
+MAX_BRACKETS = 64
+_FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
+# Scalars are written as integers: heights and width in millimetres, angles in degrees.
+_SCALAR_UNIT: Mapping[ScalarName, float] = {
+    "pre_height": 1e-3,
+    "target_height": 1e-3,
+    "post_height": 1e-3,
+    "grasp_yaw": math.pi / 180,
+    "tool_tilt": math.pi / 180,
+    "gripper_width": 1e-3,
+}
+
+
+@dataclass(frozen=True)
+class ReplyFormat:
+    """How points are written in a reply.
+
+    Attributes:
+        units: thousandths (integers 0..999), percent (0 <= x < 100), fraction (0 <= x < 1), or pixels
+            (integers 0..size-1 of an image of `width` x `height`).
+        order: whether a pair is [x, y] or [y, x].
+        width: image width, needed for pixels.
+        height: image height, needed for pixels.
+    """
+
+    units: Units = "thousandths"
+    order: Order = "xy"
+    width: int = 0
+    height: int = 0
+
+    def __post_init__(self) -> None:
+        if self.units == "pixels" and (self.width < 1 or self.height < 1):
+            raise ValueError("reply format: pixels need the image's width and height")
+
+
+def parse_reply(text: str, fmt: ReplyFormat | None = None) -> Affordance:
+    """Read one reply.
+
+    Args:
+        text: exactly one JSON object, bare or in one code fence.
+        fmt: units and order of its points; thousandths as [x, y] by default.
+
+    Raises:
+        InvalidKeypoints: naming the key (or the place) at fault.
+    """
+    fmt = fmt or ReplyFormat()
+    data = _load_object(text)
+    known = (*KEYPOINT_NAMES, *SCALAR_NAMES)
+    for key in data:
+        if key not in known:
+            raise InvalidKeypoints(f"unknown key {key!r}; known keys are {', '.join(known)}")
+    points: dict[str, Keypoint | None] = {}
+    for name in KEYPOINT_NAMES:
+        if name not in data:
+            raise InvalidKeypoints(f"{name}: missing; write null when there is no such point")
+        points[name] = _read_point(name, data[name], fmt)
+    scalars = {name: _read_scalar(name, data.get(name)) for name in SCALAR_NAMES}
+    return Affordance(**points, **scalars)  # pyright: ignore[reportArgumentType]
+
+
+def format_reply(affordance: Affordance) -> str:
+    """Write the text answer in thousandths, millimetres and degrees; absent scalars are left out."""
+    data: dict[str, list[int] | int | None] = {}
+    present = dict(affordance.keypoints())
+    for name in KEYPOINT_NAMES:
+        data[name] = list(to_thousandths(present[name])) if name in present else None
+    for scalar in SCALAR_NAMES:
+        value: float | None = getattr(affordance, scalar)
+        if value is not None:
+            data[scalar] = round(value / _SCALAR_UNIT[scalar])
+    return json.dumps(data, separators=(", ", ": "))
+
+
+def _load_object(text: str) -> dict[str, object]:
+    if len(text) > MAX_CHARACTERS:
+        raise InvalidKeypoints(f"reply: {len(text)} characters, at most {MAX_CHARACTERS} are read")
+    if text.count("[") + text.count("{") > MAX_BRACKETS:
+        raise InvalidKeypoints(f"reply: more than {MAX_BRACKETS} brackets, expected one flat object")
+    stripped = text.strip()
+    fenced = _FENCE.fullmatch(stripped)
+    try:
+        data = json.loads(
+            fenced.group(1) if fenced else stripped,
+            object_pairs_hook=_unique_keys,
+            parse_constant=_refuse_constant,
+        )
+    except InvalidKeypoints:
+        raise
+    except ValueError as error:
+        raise InvalidKeypoints(f"reply: not one JSON object ({error})") from None
+    if not isinstance(data, dict):
+        raise InvalidKeypoints(f"reply: expected a JSON object, got {type(data).__name__}")
+    return data
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    out: dict[str, object] = {}
+    for key, value in pairs:
+        if key in out:
+            raise InvalidKeypoints(f"{key}: given twice")
+        out[key] = value
+    return out
+
+
+def _refuse_constant(name: str) -> object:
+    raise InvalidKeypoints(f"reply: {name} is not a number here")
+
+
+def _read_point(name: str, value: object, fmt: ReplyFormat) -> Keypoint | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 2:
+        raise InvalidKeypoints(f"{name}: expected two numbers or null, got {_short(value)}")
+    x, y = value if fmt.order == "xy" else (value[1], value[0])
+    try:
+        if fmt.units == "thousandths":
+            return from_thousandths(x, y)
+        if fmt.units == "pixels":
+            return Keypoint(_pixel("x", x, fmt.width), _pixel("y", y, fmt.height))
+        scale = 100.0 if fmt.units == "percent" else 1.0
+        return Keypoint(_number("x", x) / scale, _number("y", y) / scale)
+    except InvalidKeypoints as error:
+        raise InvalidKeypoints(f"{name}: {error}") from None
+
+
+def _pixel(axis: str, value: object, size: int) -> float:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < size:
+        raise InvalidKeypoints(f"{axis}: expected an integer 0..{size - 1}, got {_short(value)}")
+    return (value + 0.5) / size
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidKeypoints(f"{name}: expected a number, got {_short(value)}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise InvalidKeypoints(f"{name}: the number is too large") from None
+
+
+def _read_scalar(name: ScalarName, value: object) -> float | None:
+    return None if value is None else _number(name, value) * _SCALAR_UNIT[name]
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
