@@ -1,0 +1,67 @@
+"""What an instruction says about directions and colours, so that augmenting its image keeps it true."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+
+def _both_ways(*pairs: tuple[str, str]) -> Mapping[str, str]:
+    return dict(pairs) | {second: first for first, second in pairs}
+
+
+# Words that trade places when the image is mirrored left-right, and top-bottom.
+HORIZONTAL = _both_ways(
+    ("left", "right"), ("leftmost", "rightmost"), ("leftward", "rightward"), ("leftwards", "rightwards")
+)
+VERTICAL = _both_ways(
+    ("near", "far"),
+    ("nearer", "farther"),
+    ("nearest", "farthest"),
+    ("top", "bottom"),
+    ("upper", "lower"),
+    ("above", "below"),
+)
+# Directions without such a partner: an image whose text holds one is not mirrored.
+_NEVER_MIRRORED = {"clockwise", "counterclockwise", "anticlockwise"}
+_NEVER_VERTICALLY = {"front", "back", "behind", "forward", "forwards", "backward", "backwards"}
+_COLOURS = {
+    *("red", "orange", "yellow", "green", "cyan", "teal", "blue", "purple", "violet", "magenta", "pink"),
+    *("brown", "black", "white", "grey", "gray", "turquoise", "beige", "maroon", "navy", "olive"),
+}
+_WORD = re.compile(r"[a-z]+", re.IGNORECASE)
+
+
+def _words(text: str) -> set[str]:
+    return {word.lower() for word in _WORD.findall(text)}
+
+
+def names_direction(text: str) -> bool:
+    """Whether turning the image far would make the text false."""
+    return not _words(text).isdisjoint(
+        HORIZONTAL.keys() | VERTICAL.keys() | _NEVER_MIRRORED | _NEVER_VERTICALLY
+    )
+
+
+def names_colour(text: str) -> bool:
+    """Whether changing the image's hues would make the text false."""
+    return not _words(text).isdisjoint(_COLOURS)
+
+
+def mirrored(text: str, horizontally: bool, vertically: bool) -> str | None:
+    """The text for the mirrored image, or None when it has none."""
+    words = _words(text)
+    refused = _NEVER_MIRRORED if horizontally else set()
+    refused = refused | _NEVER_MIRRORED | _NEVER_VERTICALLY if vertically else refused
+    if words & refused:
+        return None
+    swaps = {**(HORIZONTAL if horizontally else {}), **(VERTICAL if vertically else {})}
+    return _WORD.sub(lambda match: _like(match[0], swaps), text)
+
+
+def _like(word: str, swaps: Mapping[str, str]) -> str:
+    """The partner of a word, capitalised as the word is; a word without one stays."""
+    partner = swaps.get(word.lower())
+    if partner is None:
+        return word
+    return partner.capitalize() if word[0].isupper() else partner

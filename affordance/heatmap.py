@@ -1,0 +1,314 @@
+"""The embedded keypoint model: image + instruction -> one heat-map per keypoint, presence, and the scalars.
+
+A small convolutional trunk sees the image at strides 2 to 16. At stride 16 its cells, the instruction's
+tokens and one query per keypoint attend to each other, so that free-space points can depend on everything
+in view. The cells then go back up to stride 4 over skip connections; each query's dot product with that map
+is its keypoint's heat-map (as in mask-classification decoders: Cheng et al., arXiv:2107.06278).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from huggingface_hub.dataclasses import strict
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+from transformers.configuration_utils import PreTrainedConfig
+
+from .encoding import POINTS, PRESENCES, VALUES, decode, to_square
+from .model import Prediction
+from .schema import KEYPOINT_NAMES
+from .tokenizer import PAD, UNKNOWN, build_tokenizer
+
+BASE_WEIGHTS = Path(__file__).parent / "weights" / "base"
+# Heat-map cells on each side of the peak that the read-out averages.
+WINDOW = 2
+
+
+@strict
+class HeatmapConfig(PreTrainedConfig):
+    """Sizes of the network.
+
+    Attributes:
+        image_size: S, pixels of the square input; a multiple of 16.
+        widths: channels at strides 2, 4, 8.
+        hidden_size: of the tokens at stride 16.
+        layers: of joint attention.
+        heads: of every attention.
+        text_size: of the text encoder's tokens.
+        text_layers: of the text encoder.
+        text_tokens: longest instruction; the rest is cut off.
+        vocabulary: WordPiece pieces in the order of their ids; the first one pads.
+    """
+
+    model_type = "kalie_heatmap"
+
+    image_size: int = 128
+    widths: tuple[int, ...] | list[int] = (32, 48, 96)
+    hidden_size: int = 192
+    layers: int = 3
+    heads: int = 4
+    text_size: int = 128
+    text_layers: int = 2
+    text_tokens: int = 32
+    vocabulary: tuple[str, ...] | list[str] = (PAD, UNKNOWN)
+
+
+class HeatmapOutput(NamedTuple):
+    """Raw answers for B images.
+
+    Attributes:
+        heatmaps: (B, POINTS, S/4, S/4) logits.
+        presence: (B, PRESENCES) logits.
+        values: (B, VALUES), see `encoding.UNITS`.
+    """
+
+    heatmaps: Tensor
+    presence: Tensor
+    values: Tensor
+
+
+class Attention(nn.Module):
+    """A pre-norm transformer layer; `keep` (B, T) is False for padding."""
+
+    def __init__(self, size: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(size)
+        self.query_key_value = nn.Linear(size, 3 * size)
+        self.out = nn.Linear(size, size)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(size), nn.Linear(size, 2 * size), nn.GELU(), nn.Linear(2 * size, size)
+        )
+
+    def forward(self, tokens: Tensor, keep: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        parts = self.query_key_value(self.norm(tokens)).unflatten(2, (3, self.heads, -1))
+        query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=keep[:, None, None, :])
+        tokens = tokens + self.out(mixed.transpose(1, 2).flatten(2))
+        return tokens + self.feed_forward(tokens)
+
+
+class Down(nn.Sequential):
+    """Half the resolution."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
+            nn.GroupNorm(8, outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions around which the input passes."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.GroupNorm(8, width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.GroupNorm(8, width),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return functional.relu(features + self.inner(features))
+
+
+class Up(nn.Module):
+    """Twice the resolution, over a skip connection."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(inputs, outputs, 1)
+        self.mix = Residual(outputs)
+
+    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
+        """(B, Ci, H, W), (B, Co, 2H, 2W) -> (B, Co, 2H, 2W)."""
+        risen = functional.interpolate(
+            self.project(coarse), scale_factor=2, mode="bilinear", align_corners=False
+        )
+        return self.mix(risen + skip)
+
+
+class TextEncoder(nn.Module):
+    """Instruction tokens -> context vectors."""
+
+    def __init__(self, config: HeatmapConfig) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(len(config.vocabulary), config.text_size)
+        self.position = nn.Embedding(config.text_tokens, config.text_size)
+        self.layers = nn.ModuleList(
+            Attention(config.text_size, config.heads) for _ in range(config.text_layers)
+        )
+        self.project = nn.Sequential(
+            nn.LayerNorm(config.text_size), nn.Linear(config.text_size, config.hidden_size)
+        )
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T) ids -> (B, T, hidden_size) and which of them are not padding (B, T)."""
+        keep = ids != 0
+        tokens = self.embed(ids) + self.position.weight[: ids.shape[1]]
+        for layer in self.layers:
+            tokens = layer(tokens, keep)
+        return self.project(tokens), keep
+
+
+class HeatmapKeypointModel(PreTrainedModel):
+    """The embedded `KeypointModel`; see the module's description."""
+
+    config_class = HeatmapConfig
+    config: HeatmapConfig
+
+    def __init__(self, config: HeatmapConfig) -> None:
+        super().__init__(config)
+        w2, w4, w8 = config.widths
+        hidden = config.hidden_size
+        # Two more input channels hold each pixel's x and y.
+        self.down2 = Down(5, w2)
+        self.down4 = nn.Sequential(Down(w2, w4), Residual(w4))
+        self.down8 = nn.Sequential(Down(w4, w8), Residual(w8))
+        self.down16 = Down(w8, hidden)
+        self.position = nn.Embedding((config.image_size // 16) ** 2, hidden)
+        self.queries = nn.Embedding(POINTS, hidden)
+        self.text = TextEncoder(config)
+        self.joint = nn.ModuleList(Attention(hidden, config.heads) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(hidden)
+        self.up8 = Up(hidden, w8)
+        self.up4 = Up(w8, w4)
+        self.heat = nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, w4))
+        self.local = nn.Linear(w4, hidden)
+        self.head = nn.Sequential(nn.Linear(POINTS * hidden, hidden), nn.GELU())
+        self.presence = nn.Linear(hidden, PRESENCES)
+        self.values = nn.Linear(hidden, VALUES)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.GroupNorm | nn.LayerNorm):
+            module.reset_parameters()
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+
+    @classmethod
+    def load(cls, directory: Path = BASE_WEIGHTS) -> Self:
+        """The saved model in float32 whatever it is stored in, ready to predict.
+
+        Raises:
+            FileNotFoundError: no model lies there; the message names the directory.
+        """
+        if not (directory / "config.json").is_file():
+            raise FileNotFoundError(f"{directory}: no model here (config.json is missing)")
+        return cls.from_pretrained(directory, dtype=torch.float32, local_files_only=True).eval()
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Of the configuration's vocabulary."""
+        tokenizer = build_tokenizer(self.config.vocabulary)
+        tokenizer.enable_truncation(self.config.text_tokens)
+        return tokenizer
+
+    def token_ids(self, instructions: Sequence[str]) -> Tensor:
+        """(B, T) ids, padded to the longest. An instruction without a word reads as unknown."""
+        words = [text if text.strip() else UNKNOWN for text in instructions]
+        return torch.tensor([encoding.ids for encoding in self.tokenizer.encode_batch(words)])
+
+    def forward(self, images: Tensor, ids: Tensor) -> HeatmapOutput:
+        """Predict raw answers.
+
+        Args:
+            images: (B, 3, S, S), 0..255.
+            ids: (B, T) from `token_ids`.
+        """
+        skip4, skip8, cells = self._see(images)
+        tokens = cells.flatten(2).transpose(1, 2) + self.position.weight
+        text, keep = self.text(ids)
+        queries = self.queries.weight.expand(len(images), -1, -1)
+        joined = torch.cat([queries, tokens, text], dim=1)
+        seen = torch.cat([keep.new_ones(len(images), POINTS + tokens.shape[1]), keep], dim=1)
+        for layer in self.joint:
+            joined = layer(joined, seen)
+        queries, tokens, _ = self.norm(joined).split([POINTS, tokens.shape[1], text.shape[1]], dim=1)
+        features = self.up8(tokens.transpose(1, 2).unflatten(2, cells.shape[2:]), skip8)
+        return self._answer(queries, self.up4(features, skip4))
+
+    def _see(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features at strides 4, 8 and 16."""
+        axis = torch.linspace(-1, 1, images.shape[-1], device=images.device)
+        grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy")).expand(len(images), -1, -1, -1)
+        pixels = (images.float() - 127.5) / 64
+        skip4 = self.down4(self.down2(torch.cat([pixels, grid], dim=1).contiguous(memory_format=_LAYOUT)))
+        skip8 = self.down8(skip4)
+        return skip4, skip8, self.down16(skip8)
+
+    def _answer(self, queries: Tensor, features: Tensor) -> HeatmapOutput:
+        """Heat-maps of queries (B, POINTS, C) in features (B, w4, H, W); the rest from where they point."""
+        kernels = self.heat(queries)
+        heatmaps = torch.einsum("bkc,bchw->bkhw", kernels, features) * kernels.shape[-1] ** -0.5
+        weights = heatmaps.detach().flatten(2).softmax(dim=2)
+        local = torch.einsum("bkn,bcn->bkc", weights, features.flatten(2))
+        summary = self.head((queries + self.local(local)).flatten(1))
+        return HeatmapOutput(heatmaps, self.presence(summary), self.values(summary))
+
+    @torch.inference_mode()
+    def predict(self, images: Sequence[NDArray[np.uint8]], instructions: Sequence[str]) -> list[Prediction]:
+        """One prediction per (image, instruction) pair; see `affordance.model.KeypointModel`."""
+        if len(images) != len(instructions):
+            raise ValueError(f"{len(images)} images but {len(instructions)} instructions")
+        if not images:
+            return []
+        squares = torch.stack([to_square(image, self.config.image_size) for image in images])
+        output = self(squares.to(self.device), self.token_ids(instructions).to(self.device))
+        points, confidence = read_points(output.heatmaps)
+        return [
+            _prediction(points[i], confidence[i], output.values[i], output.presence[i], image.shape)
+            for i, image in enumerate(images)
+        ]
+
+
+_LAYOUT = torch.channels_last
+
+
+def read_points(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+    """Points and confidences from heat-map logits.
+
+    The point is the mean of the probabilities in a window about the peak; the confidence is their sum.
+
+    Args:
+        heatmaps: (B, K, H, W) logits.
+
+    Returns:
+        points (B, K, 2), fractions of the image; confidences (B, K) in [0, 1].
+    """
+    height, width = heatmaps.shape[-2:]
+    flat = heatmaps.flatten(2).softmax(dim=2)
+    peak = flat.argmax(dim=2, keepdim=True)
+    x = torch.arange(width, device=flat.device).repeat(height)
+    y = torch.arange(height, device=flat.device).repeat_interleave(width)
+    near = ((x - peak % width).abs() <= WINDOW) & ((y - peak // width).abs() <= WINDOW)
+    mass = flat * near
+    total = mass.sum(dim=2)
+    points = torch.stack([(mass * (x + 0.5)).sum(2) / width, (mass * (y + 0.5)).sum(2) / height], dim=-1)
+    return points / total[..., None], total.clamp(0, 1)
+
+
+def _prediction(
+    points: Tensor, confidence: Tensor, values: Tensor, presence: Tensor, shape: tuple[int, ...]
+) -> Prediction:
+    """One image's numbers as a prediction; numbers that are not finite make it invalid."""
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in (points, values, presence)):
+        return Prediction(affordance=None, error="the network's answer is not finite")
+    affordance = decode(points, values, presence > 0, width=shape[1], height=shape[0])
+    named = dict(zip(KEYPOINT_NAMES, confidence.tolist(), strict=True))
+    return Prediction(affordance, {name: named[name] for name, _ in affordance.keypoints()})

@@ -1,0 +1,206 @@
+"""The training loop that pre-training and fine-tuning share.
+
+Every random draw of step n comes from a generator seeded with (seed, n), so a run has no random state to
+save: a run that resumes at step n goes on bit for bit as if it had never stopped (on a CPU).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Generator, Tensor
+
+from .encoding import Batch
+from .heatmap import HeatmapKeypointModel
+from .loss import Loss, affordance_loss
+
+
+class NotFiniteLoss(RuntimeError):
+    """The loss is NaN or infinite; the message names the step. The weights are those of the step before."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the network is trained.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: images per step and process.
+        learning_rate: at its peak, after the warm-up; it then falls along a cosine to zero.
+        warmup: steps.
+        weight_decay: of matrices and kernels.
+        gradient_clip: largest gradient norm.
+        average: decay of the running mean of the weights, which is the result.
+        evaluate_every: steps between two looks at the validation set.
+        patience: looks without progress after which training stops.
+        seed: of every random draw.
+    """
+
+    steps: int = 220
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    warmup: int = 20
+    weight_decay: float = 0.02
+    gradient_clip: float = 1.0
+    average: float = 0.95
+    evaluate_every: int = 55
+    patience: int = 4
+    seed: int = 0
+
+
+class BatchSource(Protocol):
+    """Where the images of a step come from."""
+
+    def __call__(self, count: int, generator: Generator) -> Batch:
+        """`count` images, drawn and augmented by the generator alone."""
+        ...
+
+
+Progress = Callable[[int, int], None]
+Log = Callable[[int, Mapping[str, float]], None]
+# The error to bring down, measured on the averaged model.
+Evaluate = Callable[[HeatmapKeypointModel], float]
+
+
+@dataclass
+class TrainingState:
+    """All that a step reads and changes.
+
+    Attributes:
+        model: the network that gradients move.
+        average: the running mean of its weights.
+        best: the averaged weights at the best look at the validation set.
+        best_error: of that look.
+        looks_since_best: looks at the validation set since then.
+        step: steps done.
+    """
+
+    model: HeatmapKeypointModel
+    average: HeatmapKeypointModel
+    optimizer: torch.optim.Optimizer
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_error: float = math.inf
+    looks_since_best: int = 0
+    step: int = 0
+
+
+def start(model: HeatmapKeypointModel, config: TrainingConfig) -> TrainingState:
+    """A fresh state; `model` itself stays as it is."""
+    model, average = deepcopy(model).train(), deepcopy(model).eval().requires_grad_(False)
+    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return TrainingState(model, average, torch.optim.AdamW(groups, lr=config.learning_rate))
+
+
+def learning_rate(step: int, config: TrainingConfig) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def train(
+    state: TrainingState,
+    source: BatchSource,
+    config: TrainingConfig,
+    evaluate: Evaluate | None = None,
+    save: Callable[[TrainingState], None] | None = None,
+    progress: Progress | None = None,
+    log: Log | None = None,
+) -> HeatmapKeypointModel:
+    """Train from where the state stands to the end, and return the averaged (with `evaluate`: best) model.
+
+    Args:
+        state: from `start`, or restored.
+        source: the images of a step.
+        config: how.
+        evaluate: the validation error of a model; None trains all steps.
+        save: called after every look at the validation set, e.g. to write a checkpoint.
+        progress: called with (steps done, steps in all).
+        log: called with the step and its figures.
+
+    Raises:
+        NotFiniteLoss: see there.
+    """
+    accelerator = Accelerator()
+    model, optimizer = accelerator.prepare(state.model, state.optimizer)
+    state.average.to(accelerator.device)
+    while state.step < config.steps and state.looks_since_best < config.patience:
+        figures = _step(state, model, optimizer, source, config, accelerator)
+        state.step += 1
+        if state.step % config.evaluate_every == 0 or state.step == config.steps:
+            figures |= _look(state, evaluate)
+            if save is not None:
+                save(state)
+        if log is not None:
+            log(state.step, figures)
+        if progress is not None:
+            progress(state.step, config.steps)
+    if state.best:
+        state.average.load_state_dict(state.best)
+    return state.average
+
+
+def _step(
+    state: TrainingState,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    source: BatchSource,
+    config: TrainingConfig,
+    accelerator: Accelerator,
+) -> dict[str, float]:
+    """One optimiser step; returns its figures."""
+    rate = learning_rate(state.step, config)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    batch = source(config.batch_size, step_generator(config.seed, state.step, accelerator.process_index))
+    batch = batch.to(accelerator.device)
+    ids = state.model.token_ids(batch.instructions).to(accelerator.device)
+    loss: Loss = affordance_loss(model(batch.images, ids), batch)
+    if not bool(torch.isfinite(loss.total)):
+        raise NotFiniteLoss(f"step {state.step}: the loss is {float(loss.total)}")
+    optimizer.zero_grad(set_to_none=True)
+    accelerator.backward(loss.total)
+    accelerator.clip_grad_norm_(model.parameters(), config.gradient_clip)
+    optimizer.step()
+    _follow(state.average, state.model, min(config.average, (1 + state.step) / (10 + state.step)))
+    figures = {name: float(value.detach()) for name, value in loss._asdict().items()}
+    return {"learning_rate": rate, **figures}
+
+
+def step_generator(seed: int, step: int, process: int = 0) -> Generator:
+    """The generator of all random draws of one step in one process."""
+    words = np.random.SeedSequence((seed, step, process)).generate_state(2, np.uint32)
+    return Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+
+
+@torch.no_grad()
+def _follow(average: HeatmapKeypointModel, model: HeatmapKeypointModel, decay: float) -> None:
+    """Move the running mean of the weights."""
+    for mean, parameter in zip(average.parameters(), model.parameters(), strict=True):
+        mean.lerp_(parameter, 1 - decay)
+
+
+def _look(state: TrainingState, evaluate: Evaluate | None) -> dict[str, float]:
+    """Measure the averaged model on the validation set and keep it if it is the best so far."""
+    if evaluate is None:
+        return {}
+    error = evaluate(state.average)
+    state.looks_since_best += 1
+    if error < state.best_error:
+        state.best = {name: tensor.clone() for name, tensor in state.average.state_dict().items()}
+        state.best_error, state.looks_since_best = error, 0
+    return {"validation_error": error}
