@@ -59,3 +59,28 @@ class Arm(Protocol):
     def stop(self) -> None:
         """Hold the present position and refuse further motion until the next `execute`."""
         ...
+
+
+class ArmDriver(Protocol):
+    """The thin rim of one arm: reads and sends joint positions, one control period at a time."""
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """The actuated arm joints, base to tip."""
+        ...
+
+    def now(self) -> float:
+        """Seconds on the arm's steady clock (a simulator's own time)."""
+        ...
+
+    def state(self) -> ArmState:
+        """The newest measured state."""
+        ...
+
+    def send(self, positions: FloatArray, gripper_width: float) -> None:
+        """Send joint positions (J,) and a jaw opening (m), and let one control period pass."""
+        ...
+
+    def halt(self) -> None:
+        """Hold the measured position at once."""
+        ...

@@ -33,6 +33,7 @@ class Waypoint:
         linear: whether the TCP must move on a straight line from the previous waypoint.
         grips: whether the jaws close on something here (then `gripper_width` is the force-closed target and
             an empty closure is a failure).
+        hold: seconds to rest here where only the jaws move or nothing does; 0 = as long as jaws take.
     """
 
     phase: PhaseName
@@ -41,6 +42,7 @@ class Waypoint:
     speed: float = 0.25
     linear: bool = True
     grips: bool = False
+    hold: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,85 @@
+"""Keypoints of one affordance lifted from the image into the base frame, and the directions between them."""
+
+from __future__ import annotations
+
+from collections import UserDict
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..affordance.schema import Affordance, KeypointName
+from ..affordance.units import to_pixel
+from ..perception.depth import DepthError, lift
+from ..perception.frame import FloatArray, RgbdFrame
+from .plan import PlanError
+
+# Pixels between the two rays that turn an image direction into one on the table.
+RAY_STEP = 4.0
+
+
+class LiftedKeypoints(UserDict[KeypointName, FloatArray]):
+    """Points (3,) in the base frame, metres, by keypoint name; only those that the affordance has."""
+
+    def __init__(self, points: dict[KeypointName, FloatArray], frame: RgbdFrame, pixel: FloatArray) -> None:
+        """`pixel` (2,) is where the grasp keypoint was seen."""
+        super().__init__(points)
+        self._frame, self._grasp_pixel = frame, pixel
+
+    def closing_axis(self, yaw: float | None) -> FloatArray:
+        """The jaws' closing axis, a horizontal unit vector (3,), from its direction in the image.
+
+        The image direction is laid onto the horizontal plane through the grasp point by two rays. None means
+        along the image's x axis.
+        """
+        angle = yaw or 0.0
+        step = RAY_STEP / 2 * np.array([np.cos(angle), np.sin(angle)])
+        height = float(self["grasp"][2])
+        tail = _on_plane(self._frame, self._grasp_pixel - step, height)
+        head = _on_plane(self._frame, self._grasp_pixel + step, height)
+        return (head - tail) / np.linalg.norm(head - tail)
+
+
+def lift_keypoints(
+    primitive: str, needed: Sequence[KeypointName], affordance: Affordance, frame: RgbdFrame
+) -> LiftedKeypoints:
+    """Lift every keypoint of an affordance into the base frame.
+
+    Raises:
+        PlanError: naming the needed keypoints that are missing, or the one without depth.
+    """
+    present = dict(affordance.keypoints())
+    missing = [name for name in needed if name not in present]
+    if missing:
+        raise PlanError(f"{primitive}: missing keypoint {', '.join(missing)}; it needs {', '.join(needed)}")
+    height, width = frame.depth.shape
+    points: dict[KeypointName, FloatArray] = {}
+    for name, keypoint in present.items():
+        try:
+            points[name] = lift(frame, to_pixel(keypoint, width, height))
+        except DepthError as error:
+            raise PlanError(f"{primitive}: {name} cannot be lifted to 3-D: {error}") from None
+    grasp = present.get("grasp")
+    pixel = np.full(2, np.nan) if grasp is None else to_pixel(grasp, width, height)
+    return LiftedKeypoints(points, frame, pixel)
+
+
+def horizontal(points: LiftedKeypoints, tail: KeypointName, head: KeypointName, least: float) -> FloatArray:
+    """The horizontal unit vector (3,) from one keypoint to another.
+
+    Raises:
+        PlanError: naming both, when they lie within `least` metres of each other seen from above.
+    """
+    way = points[head] - points[tail]
+    length = float(np.hypot(way[0], way[1]))
+    if length < least:
+        raise PlanError(f"{tail} and {head} coincide ({length * 1000:.1f} mm apart): no direction")
+    return np.array([way[0] / length, way[1] / length, 0.0])
+
+
+def _on_plane(frame: RgbdFrame, pixel: FloatArray, height: float) -> FloatArray:
+    """Where a pixel's ray meets the horizontal plane z = height of the base frame."""
+    ray = frame.base_from_camera[:3, :3] @ frame.intrinsics.unproject(pixel[None], np.ones(1))[0]
+    eye = frame.base_from_camera[:3, 3]
+    if abs(ray[2]) < 1e-6:
+        raise PlanError("grasp_yaw: the camera looks along the table, a direction in the image is undefined")
+    return eye + ray * (height - eye[2]) / ray[2]

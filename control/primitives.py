@@ -1,0 +1,322 @@
+"""Motion primitives: a keypoint affordance and the frame it was seen in become Cartesian waypoints.
+
+Every primitive is a short function over the same helpers. Notation of the tool transform: with the grasp
+pose's TCP position g and rotation R_g, and a function point f seen at grasp time, bringing f to a point q
+under the hand's rotation R_c puts the TCP at q + R_c R_g^T (g - f) (MOKA, Fang et al. 2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ..affordance.schema import Affordance, KeypointName
+from ..perception.frame import FloatArray, RgbdFrame
+from .grasp import GraspSettings, refine_grasp
+from .keypoints import LiftedKeypoints, horizontal, lift_keypoints
+from .plan import MotionPlan, PhaseName, PlanError, Primitive, Waypoint
+
+UP = np.array([0.0, 0.0, 1.0])
+
+
+@dataclass(frozen=True)
+class PrimitiveSettings:
+    """Heights, depths and speeds of the primitives; metres, seconds, radians.
+
+    Attributes:
+        support_height: of the table plane in the base frame.
+        grasp_depth: how far the TCP goes below the surface seen at the grasp point.
+        min_height: least height of the TCP above the support; the finger tips end 7 mm below it.
+        approach_height: how far above a grasp or contact the hand comes in and leaves.
+        lift_height: how far a grasped object is lifted before it is carried.
+        gripper_width: opening when the affordance names none.
+        squeeze_width: opening the jaws are told to close to; what lies between them stops them earlier.
+        fast: m/s in free space.
+        slow: m/s near contact.
+        use: m/s of a stroke, a push or a placement.
+        pull: m/s of a pull.
+        pour: m/s of the TCP while tilting; also carrying a scoop.
+        pour_steps: waypoints along the arc of a tilt.
+        pour_hold: seconds of holding still after a tilt.
+        default_tilt: of a pour when the affordance names none.
+        least_direction: m; two points nearer than this give no direction.
+        grasp: refinement of the grasp from depth; None keeps the predicted one.
+    """
+
+    support_height: float = 0.0
+    grasp_depth: float = 0.02
+    min_height: float = 0.01
+    approach_height: float = 0.12
+    lift_height: float = 0.12
+    gripper_width: float = 0.08
+    squeeze_width: float = 0.0
+    fast: float = 0.5
+    slow: float = 0.15
+    use: float = 0.25
+    pull: float = 0.08
+    pour: float = 0.2
+    pour_steps: int = 6
+    pour_hold: float = 1.0
+    default_tilt: float = 0.5
+    least_direction: float = 0.01
+    grasp: GraspSettings | None = field(default_factory=GraspSettings)
+
+
+def plan(
+    primitive: Primitive,
+    affordance: Affordance,
+    frame: RgbdFrame,
+    settings: PrimitiveSettings | None = None,
+) -> MotionPlan:
+    """Instantiate a primitive.
+
+    Args:
+        primitive: which one.
+        affordance: keypoints as fractions of the frame's image; heights and angles as its schema says.
+        frame: what the keypoints were seen in; its depth lifts them.
+        settings: heights, depths and speeds.
+
+    Returns:
+        Waypoints of the TCP in the base frame.
+
+    Raises:
+        PlanError: naming the keypoints that are missing, cannot be lifted, coincide or contradict each other.
+    """
+    settings = settings or PrimitiveSettings()
+    needed, build = _PRIMITIVES[primitive]
+    points = lift_keypoints(primitive, needed, affordance, frame)
+    return MotionPlan(primitive, tuple(build(_Scene(affordance, frame, points, settings))))
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """All that a primitive's function needs."""
+
+    affordance: Affordance
+    frame: RgbdFrame
+    points: LiftedKeypoints
+    settings: PrimitiveSettings
+
+    def raised(self, name: KeypointName, height: float | None) -> FloatArray:
+        """The surface point seen at a keypoint, raised by `height`, kept off the support."""
+        point = self.points[name] + (height or 0.0) * UP
+        floor = self.settings.support_height + self.settings.min_height
+        return np.array([point[0], point[1], max(point[2], floor)])
+
+    def direction(self, tail: KeypointName, head: KeypointName) -> FloatArray:
+        """Horizontal unit vector (3,) from one keypoint to another."""
+        return horizontal(self.points, tail, head, self.settings.least_direction)
+
+
+@dataclass(frozen=True)
+class _Grasp:
+    """The hand at the grasp, and how it will carry the function point."""
+
+    base_from_tcp: FloatArray
+    function: FloatArray
+    width: float
+
+    def carrying(self, function_goal: FloatArray, turn: FloatArray) -> FloatArray:
+        """The TCP pose (4, 4) that brings the function point to a goal (3,), turned by R_c R_g^T (3, 3)."""
+        offset = self.base_from_tcp[:3, 3] - self.function
+        return pose(turn @ self.base_from_tcp[:3, :3], function_goal + turn @ offset)
+
+
+def pose(rotation: FloatArray, position: FloatArray) -> FloatArray:
+    """A transform (4, 4) from a rotation (3, 3) and a position (3,)."""
+    transform = np.eye(4)
+    transform[:3, :3], transform[:3, 3] = rotation, position
+    return transform
+
+
+def pointing_down(closing_axis: FloatArray) -> FloatArray:
+    """The hand's rotation (3, 3) with z straight down and y along a horizontal unit vector (3,)."""
+    return np.stack([np.cross(closing_axis, -UP), closing_axis, -UP], axis=1)
+
+
+def raised_by(base_from_tcp: FloatArray, height: float) -> FloatArray:
+    """A pose (4, 4) moved up by `height` metres."""
+    return pose(base_from_tcp[:3, :3], base_from_tcp[:3, 3] + height * UP)
+
+
+def _grasp(scene: _Scene) -> _Grasp:
+    """Where and how the hand closes: the keypoint and its yaw, refined by the depth around it."""
+    settings, width = scene.settings, scene.affordance.gripper_width
+    axis = scene.points.closing_axis(scene.affordance.grasp_yaw)
+    surface = scene.points["grasp"]
+    if settings.grasp is not None:
+        refined = refine_grasp(scene.frame, surface, axis, settings.support_height, settings.grasp)
+        surface, axis = refined.point, refined.closing_axis
+        width = refined.width if width is None else max(width, refined.width)
+    floor = settings.support_height + settings.min_height
+    tcp = np.array([surface[0], surface[1], max(surface[2] - settings.grasp_depth, floor)])
+    function = scene.points.get("function", surface)
+    opening = settings.gripper_width if width is None else width
+    return _Grasp(pose(pointing_down(axis), tcp), function, opening)
+
+
+def _pick(scene: _Scene, grasp: _Grasp) -> list[Waypoint]:
+    """Come in from above, go down, close."""
+    settings, goal = scene.settings, grasp.base_from_tcp
+    above = raised_by(goal, settings.approach_height)
+    return [
+        Waypoint("approach_grasp", above, grasp.width, settings.fast, linear=False),
+        Waypoint("grasp", goal, grasp.width, settings.slow),
+        Waypoint("close", goal, settings.squeeze_width, grips=True),
+    ]
+
+
+def _holding(
+    settings: PrimitiveSettings, phase: PhaseName, base_from_tcp: FloatArray, speed: float
+) -> Waypoint:
+    return Waypoint(phase, base_from_tcp, settings.squeeze_width, speed)
+
+
+def _yaw_between(tail: FloatArray, head: FloatArray) -> FloatArray:
+    """The rotation (3, 3) about the vertical that turns one horizontal direction (3,) into another."""
+    angle = np.arctan2(head[1], head[0]) - np.arctan2(tail[1], tail[0])
+    return Rotation.from_rotvec(angle * UP).as_matrix()
+
+
+def _line_yaw_between(tail: FloatArray, head: FloatArray) -> FloatArray:
+    """The same for lines, which have no sense: the smaller of the two turns."""
+    return _yaw_between(tail, head if float(tail @ head) >= 0 else -head)
+
+
+def _tool_turn(scene: _Scene, grasp: _Grasp, tail: KeypointName, head: KeypointName) -> FloatArray:
+    """The turn (3, 3) that lays the tool axis, grasp to function point, along a direction in the scene."""
+    reach = grasp.function - grasp.base_from_tcp[:3, 3]
+    if np.hypot(reach[0], reach[1]) < scene.settings.least_direction:
+        return np.eye(3)
+    return _yaw_between(reach, scene.direction(tail, head))
+
+
+def _grasp_and_use(scene: _Scene) -> list[Waypoint]:
+    """Grasp a tool, lay its axis along the stroke, sweep the function point along it, lift the tool clear."""
+    s, a = scene.settings, scene.affordance
+    grasp = _grasp(scene)
+    scene.direction("pre_contact", "target")
+    turn = _tool_turn(scene, grasp, "pre_contact", "post_contact")
+    resting = float(grasp.function[2])
+
+    def at(name: KeypointName, height: float | None) -> FloatArray:
+        x, y, _ = scene.points[name]
+        return grasp.carrying(np.array([x, y, resting + (height or 0.0)]), turn)
+
+    pre, post = at("pre_contact", a.pre_height), at("post_contact", a.post_height)
+    return [
+        *_pick(scene, grasp),
+        _holding(s, "lift", raised_by(grasp.base_from_tcp, s.lift_height), s.fast),
+        _holding(s, "approach_contact", raised_by(pre, s.lift_height), s.fast),
+        _holding(s, "pre_contact", pre, s.slow),
+        _holding(s, "target", at("target", a.target_height), s.use),
+        _holding(s, "post_contact", post, s.use),
+        _holding(s, "retreat", raised_by(post, s.lift_height), s.fast),
+    ]
+
+
+def _push(scene: _Scene) -> list[Waypoint]:
+    """Push with the closed gripper from pre-contact through the target to post-contact."""
+    s, a = scene.settings, scene.affordance
+    ahead = scene.direction("pre_contact", "post_contact" if "post_contact" in scene.points else "target")
+    hand = pointing_down(np.cross(UP, ahead))
+    pre = pose(hand, scene.raised("pre_contact", a.pre_height))
+    target = pose(hand, scene.raised("target", a.target_height))
+    points = [_holding(s, "target", target, s.use)]
+    if "post_contact" in scene.points:
+        points.append(
+            _holding(s, "post_contact", pose(hand, scene.raised("post_contact", a.post_height)), s.use)
+        )
+    highest = max(pre[2, 3], target[2, 3]) + s.approach_height
+    end = points[-1].base_from_tcp
+    return [
+        Waypoint("approach_contact", raised_by(pre, highest - pre[2, 3]), 0.0, s.fast, linear=False),
+        _holding(s, "pre_contact", pre, s.slow),
+        *points,
+        _holding(s, "retreat", raised_by(end, highest - end[2, 3]), s.fast),
+    ]
+
+
+def _hang(scene: _Scene) -> list[Waypoint]:
+    """Pinch a cloth, carry it over a rod, lay it across, let go."""
+    s, a = scene.settings, scene.affordance
+    grasp = _grasp(scene)
+    turn = np.eye(3)
+    if "pre_contact" in scene.points and "post_contact" in scene.points:
+        across = scene.direction("pre_contact", "post_contact")
+        turn = _line_yaw_between(grasp.base_from_tcp[:3, 1], across)
+    place = grasp.carrying(scene.raised("target", a.target_height), turn)
+    carry = max(grasp.base_from_tcp[2, 3] + s.lift_height, place[2, 3] + s.approach_height)
+    above = raised_by(place, carry - place[2, 3])
+    return [
+        *_pick(scene, grasp),
+        _holding(s, "lift", raised_by(grasp.base_from_tcp, carry - grasp.base_from_tcp[2, 3]), s.use),
+        _holding(s, "approach_contact", above, s.use),
+        _holding(s, "target", place, s.slow),
+        Waypoint("release", place, s.gripper_width),
+        Waypoint("retreat", above, s.gripper_width, s.slow),
+    ]
+
+
+def _pour(scene: _Scene) -> list[Waypoint]:
+    """Carry a scoop level over the target and tilt it there about the closing axis, its lip staying put."""
+    s, a = scene.settings, scene.affordance
+    grasp = _grasp(scene)
+    has_pre = "pre_contact" in scene.points
+    turn = _tool_turn(scene, grasp, "pre_contact", "target") if has_pre else np.eye(3)
+    lip = scene.raised("target", a.target_height)
+    over = grasp.carrying(lip, turn)
+    carry = max(grasp.base_from_tcp[2, 3] + s.lift_height, float(over[2, 3]))
+    path = [_holding(s, "lift", raised_by(grasp.base_from_tcp, carry - grasp.base_from_tcp[2, 3]), s.pour)]
+    if has_pre:
+        before = grasp.carrying(scene.raised("pre_contact", a.pre_height), turn)
+        path.append(_holding(s, "pre_contact", raised_by(before, carry - before[2, 3]), s.pour))
+    path.append(_holding(s, "target", over, s.pour))
+    tilts = [grasp.carrying(lip, tilt @ turn) for tilt in _tilts(scene, grasp, turn)]
+    hold = Waypoint("post_contact", tilts[-1], s.squeeze_width, hold=s.pour_hold)
+    return [*_pick(scene, grasp), *path, *(_holding(s, "tilt", tilt, s.pour) for tilt in tilts), hold]
+
+
+def _tilts(scene: _Scene, grasp: _Grasp, turn: FloatArray) -> list[FloatArray]:
+    """Rotations (3, 3) about the closing axis, in steps; a positive tilt lowers the function point."""
+    reach = turn @ (grasp.function - grasp.base_from_tcp[:3, 3])
+    axis = turn @ grasp.base_from_tcp[:3, 1]
+    lever = axis[0] * reach[1] - axis[1] * reach[0]
+    if abs(lever) < scene.settings.least_direction:
+        raise PlanError("pour: function lies on the jaws' closing axis through grasp, a tilt cannot lower it")
+    tilt = scene.affordance.tool_tilt
+    angle = scene.settings.default_tilt if tilt is None else tilt
+    # The velocity of the function point is axis x reach; its z must be negative for a positive tilt.
+    signed = -np.sign(lever) * angle
+    shares = np.linspace(0.0, 1.0, scene.settings.pour_steps + 1)[1:]
+    return [Rotation.from_rotvec(share * signed * axis).as_matrix() for share in shares]
+
+
+def _pull(scene: _Scene) -> list[Waypoint]:
+    """Grasp and pull straight to the target at the height of the grasp, without turning; let go."""
+    s = scene.settings
+    grasp = _grasp(scene)
+    way = scene.points["target"] - scene.points["grasp"]
+    scene.direction("grasp", "target")
+    end = grasp.base_from_tcp.copy()
+    end[:2, 3] += way[:2]
+    return [
+        *_pick(scene, grasp),
+        _holding(s, "target", end, s.pull),
+        Waypoint("release", end, s.gripper_width),
+        Waypoint("retreat", raised_by(end, s.approach_height), s.gripper_width, s.slow),
+    ]
+
+
+_Builder = Callable[[_Scene], Sequence[Waypoint]]
+# What each primitive cannot do without, and how it is built.
+_PRIMITIVES: Mapping[Primitive, tuple[tuple[KeypointName, ...], _Builder]] = {
+    "grasp_and_use": (("grasp", "function", "pre_contact", "target", "post_contact"), _grasp_and_use),
+    "push": (("pre_contact", "target"), _push),
+    "hang": (("grasp", "target"), _hang),
+    "pour": (("grasp", "function", "target"), _pour),
+    "pull": (("grasp", "target"), _pull),
+}
