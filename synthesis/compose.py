@@ -1,0 +1,224 @@
+"""One synthetic image: transforms, checks, background, objects repainted one after another, shadows, light.
+
+`compose` is a generator: it yields a `RepaintRequest` per object and is sent the painted scene, so that a
+driver may answer many images' requests in one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..affordance.labels import LabelledImage, Provenance
+from ..affordance.schema import Affordance, InvalidKeypoints
+from ..affordance.units import to_pixel
+from .background import BackgroundConfig, retexture
+from .binding import KeypointBinding, move_affordance
+from .checks import CheckConfig, Rejected, check_apart, check_edges, check_on_part, check_view
+from .describe import describe
+from .distractors import DistractorConfig, random_distractors
+from .edges import EdgeArray, compose_edges, soft_edges
+from .light import LightConfig, Shadow, finish, random_shadow
+from .repaint import ImageArray, RepaintRequest
+from .scene import Instance, Scene
+from .transform import Transform, TransformConfig, random_transform
+
+Mode = Literal["full", "geometry_only", "appearance_only"]
+Composer = Generator[RepaintRequest, ImageArray, LabelledImage]
+_PATH = ("grasp", "function", "target", "pre_contact", "target", "post_contact")
+
+
+@dataclass(frozen=True)
+class ComposeConfig:
+    """What is drawn. `geometry_only` moves pixels and keeps looks; `appearance_only` keeps places.
+
+    Attributes:
+        mode: full, geometry_only or appearance_only.
+        transform: ranges of the map h.
+        binding: what free-space keypoints follow.
+        background: surfaces.
+        distractors: things that are not the task.
+        light: shadows, light, lens.
+        checks: thresholds of the filters.
+    """
+
+    mode: Mode = "full"
+    transform: TransformConfig = field(default_factory=TransformConfig)
+    binding: KeypointBinding = field(default_factory=KeypointBinding)
+    background: BackgroundConfig = field(default_factory=BackgroundConfig)
+    distractors: DistractorConfig = field(default_factory=DistractorConfig)
+    light: LightConfig = field(default_factory=LightConfig)
+    checks: CheckConfig = field(default_factory=CheckConfig)
+
+
+@dataclass
+class _Canvas:
+    """The growing picture: pixels, wanted edges, and what objects cover so far."""
+
+    rgb: ImageArray
+    edges: EdgeArray
+    masks: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """One object at its new place: alpha (H, W) coverage, mask, pixels and edges."""
+
+    label: int
+    old: NDArray[np.bool_]
+    alpha: NDArray[np.float32]
+    pixels: ImageArray
+    edges: EdgeArray
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        return self.alpha > 0.5
+
+
+def compose(
+    scene: Scene, config: ComposeConfig, seed: Sequence[int], calm: float, words: Sequence[str] = ()
+) -> Composer:
+    """Draw one synthetic image.
+
+    Args:
+        scene: the analysed photo.
+        config: what is drawn.
+        seed: of every random choice.
+        calm: 1 for the full ranges of h, 0 for the identity.
+        words: appearances to choose from; the word list when empty.
+
+    Returns:
+        The synthetic image (as the generator's value), its id still the parent's.
+
+    Raises:
+        Rejected: a filter failed.
+    """
+    rng = np.random.default_rng(list(seed))
+    repainting = config.mode != "geometry_only"
+    transforms = _draw_transforms(scene, config, calm, rng)
+    affordance = _move_label(scene, transforms)
+    moved = [_move(instance, transforms[instance.group]) for instance in scene.instances]
+    _check_geometry(scene, config.checks, affordance, moved)
+
+    plate, surfaces = scene.plate, ["kept"]
+    if repainting:
+        plate, surfaces = retexture(scene.plate, scene.surfaces, config.background, rng)
+    canvas = _Canvas(plate, soft_edges(plate), np.zeros(plate.shape[:2], np.uint8))
+    shadow = random_shadow(config.light, rng)
+    extras = _draw_distractors(config.distractors, affordance, moved, rng) if repainting else []
+    looks: dict[str, str] = {}
+    for item in [*extras, *moved]:
+        look = str(rng.choice(list(words))) if words else describe(rng)
+        request = _place(canvas, item, look, int(rng.integers(2**31)))
+        painted = (yield request) if repainting else request.image
+        _settle(canvas, item, painted, shadow)
+        looks[str(item.label)] = look if repainting else "unchanged"
+    objects = [item.mask for item in moved]
+    if repainting:
+        check_edges(canvas.rgb, canvas.edges, objects, config.checks.edge_agreement)
+        canvas.rgb = finish(canvas.rgb, config.light, rng)
+    details: dict[str, object] = {
+        "mode": config.mode,
+        "objects": {
+            str(item.label): {"transform": transforms[item.group].to_json(), "look": looks[str(item.label)]}
+            for item in scene.instances
+        },
+        "distractors": [looks[str(item.label)] for item in extras],
+        "background": surfaces,
+        "shadow": {"offset": list(shadow.offset), "softness": shadow.softness, "darkness": shadow.darkness},
+    }
+    provenance = Provenance("synthetic", scene.parent.provenance.parent, int(seed[0]), details)
+    return replace(
+        scene.parent, rgb=canvas.rgb, affordance=affordance, masks=canvas.masks, provenance=provenance
+    )
+
+
+def _draw_transforms(
+    scene: Scene, config: ComposeConfig, calm: float, rng: np.random.Generator
+) -> list[Transform]:
+    """One h per group; groups cut by the border, and everything in `appearance_only`, stay."""
+    ranges = config.transform.calmed(calm)
+    still = config.mode == "appearance_only" or calm == 0
+    return [
+        Transform.identity() if still or fixed else random_transform(ranges, group, rng)
+        for group, fixed in zip(scene.groups, scene.fixed, strict=True)
+    ]
+
+
+def _move_label(scene: Scene, transforms: Sequence[Transform]) -> Affordance:
+    height, width = scene.plate.shape[:2]
+    try:
+        return move_affordance(scene.parent.affordance, scene.anchors, transforms, (width, height))
+    except InvalidKeypoints as error:
+        raise Rejected("outside_view", str(error)) from None
+
+
+def _move(instance: Instance, transform: Transform) -> _Moved:
+    """Carry an object's coverage, pixels and edges through the same map."""
+    height, width = instance.mask.shape
+    if transform.is_identity:
+        coverage = instance.mask.astype(np.float32)
+        return _Moved(instance.label, instance.mask, coverage, instance.pixels, instance.edges)
+    box = transform.moved_box(instance.box, width, height)
+    stack = np.dstack([instance.pixels, 255 * instance.mask.astype(np.uint8)])
+    sampled = transform.sample(stack, box)
+    alpha = np.zeros((height, width), np.float32)
+    pixels = np.zeros((height, width, 3), np.uint8)
+    edges = np.zeros((height, width), np.float32)
+    alpha[box.slices] = sampled[..., 3].astype(np.float32) / 255
+    pixels[box.slices] = sampled[..., :3]
+    edges[box.slices] = transform.sample(instance.edges, box)
+    return _Moved(instance.label, instance.mask, alpha, pixels, edges)
+
+
+def _check_geometry(
+    scene: Scene, checks: CheckConfig, affordance: Affordance, moved: Sequence[_Moved]
+) -> None:
+    groups = [np.zeros(scene.plate.shape[:2], np.bool_) for _ in scene.groups]
+    for instance, item in zip(scene.instances, moved, strict=True):
+        groups[instance.group] |= item.mask
+    check_view(affordance, groups, scene.fixed, checks.keypoint_margin)
+    check_apart(groups, checks.gap_px)
+    before = scene.parent.affordance
+    check_on_part(before, affordance, scene.anchors, (scene.groups, groups), checks.slack_px)
+
+
+def _place(canvas: _Canvas, item: _Moved, look: str, seed: int) -> RepaintRequest:
+    """Put a moved object's own pixels and edges on the canvas; the request to repaint it there."""
+    free = canvas.masks == 0
+    covered = cv2.dilate(item.mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    canvas.edges = compose_edges(canvas.edges, item.old & free & ~covered, item.edges, covered)
+    alpha = item.alpha[..., None]
+    image = (canvas.rgb * (1 - alpha) + item.pixels * alpha).astype(np.uint8)
+    region = (covered | item.old) & free
+    return RepaintRequest(image, canvas.edges, item.mask & free, region, look, seed)
+
+
+def _settle(canvas: _Canvas, item: _Moved, painted: ImageArray, shadow: Shadow) -> None:
+    """Accept a painted object: record its mask and throw its shadow on the background."""
+    canvas.masks[item.mask & (canvas.masks == 0)] = item.label
+    background = (canvas.masks == 0)[..., None]
+    shaded = (painted * shadow.factor(item.alpha)[..., None]).astype(np.uint8)
+    canvas.rgb = np.where(background, shaded, painted)
+
+
+def _draw_distractors(
+    config: DistractorConfig, affordance: Affordance, moved: Sequence[_Moved], rng: np.random.Generator
+) -> list[_Moved]:
+    taken = np.logical_or.reduce([item.mask for item in moved])
+    height, width = taken.shape
+    points = dict(affordance.keypoints())
+    path = [to_pixel(points[name], width, height) for name in _PATH if name in points]
+    shapes = random_distractors(config, taken, path, rng)
+    first = max(item.label for item in moved) + 1
+    out: list[_Moved] = []
+    for label, alpha in enumerate(shapes[: 255 - first], start=first):
+        grey = np.full((height, width, 3), 140, np.uint8)
+        edges = soft_edges(np.repeat((255 * alpha).astype(np.uint8)[..., None], 3, axis=2))
+        out.append(_Moved(label, np.zeros_like(taken), alpha, grey, edges))
+    return out

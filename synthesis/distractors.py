@@ -1,0 +1,87 @@
+"""Things that are not the task: drawn shapes, placed clear of objects and keypoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+BoolArray = NDArray[np.bool_]
+_SUBPIXEL = 4  # OpenCV's fixed-point bits for anti-aliased drawing
+
+
+@dataclass(frozen=True)
+class DistractorConfig:
+    """How many distractors and how large.
+
+    Attributes:
+        share: share of images with any.
+        most: most in one image.
+        size: smallest and largest radius, as a fraction of the image's shorter side.
+        clearance: px kept free around objects, keypoints and the way between them.
+    """
+
+    share: float = 0.5
+    most: int = 3
+    size: tuple[float, float] = (0.02, 0.09)
+    clearance: float = 10.0
+
+
+def random_distractors(
+    config: DistractorConfig, taken: BoolArray, path: Sequence[NDArray[np.float64]], rng: np.random.Generator
+) -> list[NDArray[np.float32]]:
+    """Coverage (H, W) in [0, 1] of each distractor; none touches `taken` (H, W), another one, or the path.
+
+    Args:
+        config: ranges.
+        taken: where objects are.
+        path: keypoints (2,) px in the order in which the motion visits them.
+        rng: of the draws.
+    """
+    if rng.random() >= config.share or config.most == 0:
+        return []
+    room = _room(taken, path, config.clearance)
+    shapes: list[NDArray[np.float32]] = []
+    for _ in range(int(rng.integers(1, config.most + 1))):
+        radius = rng.uniform(*config.size) * min(taken.shape)
+        spots = np.argwhere(room > 1.5 * radius)
+        if len(spots) == 0:
+            continue
+        y, x = spots[int(rng.integers(len(spots)))]
+        shape = _blob(taken.shape, (float(x), float(y)), radius, rng)
+        shapes.append(shape)
+        blocked = cv2.distanceTransform((shape < 0.05).astype(np.uint8), cv2.DIST_L2, 3) - config.clearance
+        room = np.minimum(room, blocked)
+    return shapes
+
+
+def _room(taken: BoolArray, path: Sequence[NDArray[np.float64]], clearance: float) -> NDArray[np.float32]:
+    """(H, W) px that a shape centred there may reach out."""
+    free = (~taken).astype(np.uint8)
+    if path:
+        line = np.round(np.stack(path)).astype(np.int32).reshape(-1, 1, 2)
+        cv2.polylines(free, [line], False, 0, 1)
+    return cv2.distanceTransform(free, cv2.DIST_L2, 5).astype(np.float32) - np.float32(clearance)
+
+
+def _blob(
+    shape: tuple[int, ...], centre: tuple[float, float], radius: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """A closed outline of 3 to 24 corners with uneven radii, stretched one way; sometimes a ring."""
+    corners = int(rng.choice([3, 4, 5, 6, 24]))
+    unevenness = 0.0 if rng.random() < 0.4 else rng.uniform(0.1, 0.5)
+    angles = np.linspace(0, 2 * np.pi, corners, endpoint=False) + rng.uniform(0, 2 * np.pi)
+    radii = radius * (1 - unevenness * rng.random(corners))
+    flat = np.stack([radii * np.cos(angles), radii * np.sin(angles) * rng.uniform(0.2, 1.0)], axis=1)
+    turn = rng.uniform(0, np.pi)
+    c, s = np.cos(turn), np.sin(turn)
+    outline = flat @ np.array([[c, s], [-s, c]])
+    out = np.zeros(shape[:2], np.uint8)
+    for level, share in ((255, 1.0), (0, rng.uniform(0.4, 0.7) if rng.random() < 0.15 else 0.0)):
+        points = np.round((outline * share + centre) * 2**_SUBPIXEL).astype(np.int32)
+        if share:
+            cv2.fillPoly(out, [points], level, cv2.LINE_AA, _SUBPIXEL)
+    return (out / 255).astype(np.float32)

@@ -1,0 +1,413 @@
+"""The map h: one object that moves pixels, masks, edges and keypoints together.
+
+h = affine o taper o elastic, in pixels with centres at integers. Points go forward through h, images are
+sampled through its inverse, so a label and its pixel can never drift apart. Every factor is invertible by
+construction: the linear part has positive determinant, the taper keeps |width|, |stretch| < 1, and the
+elastic displacement is a contraction (Lipschitz constant < 1), hence h is a diffeomorphism and the fixed
+point iteration of the inverse converges geometrically (Banach).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+INVERSE_TOLERANCE_PX = 1e-3
+MAX_LIPSCHITZ = 0.6  # of the elastic displacement; keeps the Jacobian's singular values in [0.4, 1.6]
+MAX_TAPER = 0.6
+
+
+class TransformError(ValueError):
+    """The parameters would not give an invertible map; the message names the part at fault."""
+
+
+@dataclass(frozen=True)
+class TransformConfig:
+    """Ranges of the random map h.
+
+    Attributes:
+        scale: lowest and highest scale, drawn for x and y independently.
+        rotation_deg: largest rotation either way.
+        shift: largest shift either way, as a fraction of the image's width and height.
+        elastic: largest Lipschitz constant of the smooth random warp; 0 switches it off.
+        taper_width: largest relative change of width between the two ends along the object's long axis.
+        taper_stretch: the same for length (one end longer, the other shorter).
+        taper_probability: share of objects that are tapered.
+    """
+
+    scale: tuple[float, float] = (0.8, 1.2)
+    rotation_deg: float = 20.0
+    shift: float = 0.1
+    elastic: float = 0.2
+    taper_width: float = 0.45
+    taper_stretch: float = 0.35
+    taper_probability: float = 0.6
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise TransformError(f"scale: expected 0 < low <= high, got {self.scale}")
+        if not 0 <= self.elastic <= MAX_LIPSCHITZ:
+            raise TransformError(f"elastic: {self.elastic} is outside [0, {MAX_LIPSCHITZ}]")
+        for name, value in (("taper_width", self.taper_width), ("taper_stretch", self.taper_stretch)):
+            if not 0 <= value <= MAX_TAPER:
+                raise TransformError(f"{name}: {value} is outside [0, {MAX_TAPER}]")
+
+    def calmed(self, factor: float) -> TransformConfig:
+        """The same ranges shrunk toward the identity; factor 1 keeps them, 0 gives the identity."""
+        low, high = self.scale
+        return TransformConfig(
+            scale=(1 + (low - 1) * factor, 1 + (high - 1) * factor),
+            rotation_deg=self.rotation_deg * factor,
+            shift=self.shift * factor,
+            elastic=self.elastic * factor,
+            taper_width=self.taper_width * factor,
+            taper_stretch=self.taper_stretch * factor,
+            taper_probability=self.taper_probability,
+        )
+
+
+@dataclass(frozen=True)
+class Elastic:
+    """Smooth warp p -> p + sum_k a_k sin(w_k . p + phase_k).
+
+    Attributes:
+        amplitudes: (K, 2) px.
+        frequencies: (K, 2) radians per px.
+        phases: (K,) radians.
+    """
+
+    amplitudes: FloatArray
+    frequencies: FloatArray
+    phases: FloatArray
+
+    def __post_init__(self) -> None:
+        if self.lipschitz > MAX_LIPSCHITZ:
+            raise TransformError(f"elastic: Lipschitz bound {self.lipschitz:.3f} exceeds {MAX_LIPSCHITZ}")
+
+    @property
+    def lipschitz(self) -> float:
+        """Upper bound of the displacement's Lipschitz constant, sum_k |a_k| |w_k|."""
+        norms = np.linalg.norm(self.amplitudes, axis=1) * np.linalg.norm(self.frequencies, axis=1)
+        return float(norms.sum())
+
+    def displacement(self, points: FloatArray) -> FloatArray:
+        """(N, 2) px displacement at (N, 2) points."""
+        return np.sin(points @ self.frequencies.T + self.phases) @ self.amplitudes
+
+    def forward(self, points: FloatArray) -> FloatArray:
+        """(N, 2) -> (N, 2)."""
+        return points + self.displacement(points)
+
+    def inverse(self, points: FloatArray) -> FloatArray:
+        """Fixed point q <- p - d(q); the error shrinks by the Lipschitz constant each step."""
+        reach = float(np.linalg.norm(self.amplitudes, axis=1).sum())
+        guess = points
+        for _ in range(_steps(reach, self.lipschitz)):
+            guess = points - self.displacement(guess)
+        return guess
+
+    def jacobian(self, points: FloatArray) -> FloatArray:
+        """(N, 2, 2) at (N, 2) points: I + sum_k cos(.) a_k w_k^T."""
+        waves = np.cos(points @ self.frequencies.T + self.phases)
+        return np.eye(2) + np.einsum("nk,ki,kj->nij", waves, self.amplitudes, self.frequencies)
+
+
+@dataclass(frozen=True)
+class Taper:
+    """Widens one end of an object and lengthens or shortens it, smoothly along an axis.
+
+    In coordinates (t along the axis, s across) about the centre, with z = (t - middle) / softness:
+    s -> s (1 + width tanh z) and t -> t + stretch * softness * (log cosh z - log cosh(-middle / softness)).
+
+    Attributes:
+        centre: (2,) px, which stays where it is.
+        angle: radians of the axis from +x toward +y.
+        middle: px along the axis where the change is steepest.
+        softness: px over which it happens.
+        width: in (-1, 1).
+        stretch: in (-1, 1).
+    """
+
+    centre: FloatArray
+    angle: float
+    middle: float
+    softness: float
+    width: float
+    stretch: float
+
+    def __post_init__(self) -> None:
+        if max(abs(self.width), abs(self.stretch)) > MAX_TAPER:
+            raise TransformError(f"taper: width {self.width}, stretch {self.stretch} exceed {MAX_TAPER}")
+        if self.softness <= 0:
+            raise TransformError(f"taper: softness must be positive, got {self.softness}")
+
+    def forward(self, points: FloatArray) -> FloatArray:
+        """(N, 2) -> (N, 2)."""
+        along, across = self._split(points)
+        widened = across * (1 + self.width * np.tanh((along - self.middle) / self.softness))
+        return self._join(along + self._gain(along), widened)
+
+    def inverse(self, points: FloatArray) -> FloatArray:
+        """Exact across the axis, fixed point along it (|stretch| < 1 is the contraction factor)."""
+        target, widened = self._split(points)
+        along = target
+        reach = float(np.abs(self._gain(target)).max(initial=0.0)) + 1.0
+        for _ in range(_steps(reach, abs(self.stretch))):
+            along = target - self._gain(along)
+        across = widened / (1 + self.width * np.tanh((along - self.middle) / self.softness))
+        return self._join(along, across)
+
+    def jacobian(self, points: FloatArray) -> FloatArray:
+        """(N, 2, 2) at (N, 2) points."""
+        along, across = self._split(points)
+        bend = np.tanh((along - self.middle) / self.softness)
+        local = np.zeros((len(points), 2, 2))
+        local[:, 0, 0] = 1 + self.stretch * bend
+        local[:, 1, 0] = across * self.width * (1 - bend**2) / self.softness
+        local[:, 1, 1] = 1 + self.width * bend
+        axes = self._axes()
+        return axes.T @ local @ axes
+
+    def _axes(self) -> FloatArray:
+        """Rows: the axis and its normal."""
+        c, s = math.cos(self.angle), math.sin(self.angle)
+        return np.array([[c, s], [-s, c]])
+
+    def _split(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
+        local = (points - self.centre) @ self._axes().T
+        return local[:, 0], local[:, 1]
+
+    def _join(self, along: FloatArray, across: FloatArray) -> FloatArray:
+        return self.centre + np.stack([along, across], axis=1) @ self._axes()
+
+    def _gain(self, along: FloatArray) -> FloatArray:
+        z = (along - self.middle) / self.softness
+        at_centre = _log_cosh(np.array(-self.middle / self.softness))
+        return self.stretch * self.softness * (_log_cosh(z) - at_centre)
+
+
+@dataclass(frozen=True)
+class Transform:
+    """h(p) = pivot + shift + linear (taper(elastic(p)) - pivot).
+
+    Attributes:
+        linear: (2, 2), rotation times anisotropic scale, positive determinant.
+        shift: (2,) px.
+        pivot: (2,) px.
+        elastic: the smooth warp, or None.
+        taper: the piecewise anisotropic scaling, or None.
+    """
+
+    linear: FloatArray
+    shift: FloatArray
+    pivot: FloatArray
+    elastic: Elastic | None = None
+    taper: Taper | None = None
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.linear).all() and np.isfinite(self.shift).all()):
+            raise TransformError("linear, shift: not finite")
+        if np.linalg.det(self.linear) <= 1e-3:
+            raise TransformError(f"linear: determinant {np.linalg.det(self.linear):.4f} is not positive")
+
+    @classmethod
+    def identity(cls) -> Transform:
+        """The map that leaves everything where it is."""
+        return cls(np.eye(2), np.zeros(2), np.zeros(2))
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it moves nothing."""
+        affine = np.array_equal(self.linear, np.eye(2)) and not self.shift.any()
+        return affine and self.elastic is None and self.taper is None
+
+    def points(self, points: FloatArray) -> FloatArray:
+        """Forward map of (N, 2) pixel points (u, v)."""
+        moved = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+        for part in self._warps():
+            moved = part.forward(moved)
+        return self.pivot + self.shift + (moved - self.pivot) @ self.linear.T
+
+    def inverse_points(self, points: FloatArray) -> FloatArray:
+        """Where (N, 2) pixel points come from; `points` undone to within 1e-2 px."""
+        moved = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+        moved = self.pivot + (moved - self.pivot - self.shift) @ np.linalg.inv(self.linear).T
+        for part in reversed(self._warps()):
+            moved = part.inverse(moved)
+        return moved
+
+    def jacobian(self, points: FloatArray) -> FloatArray:
+        """(N, 2, 2) local linear map of h at (N, 2) points, by the chain rule."""
+        moved = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+        total = np.broadcast_to(np.eye(2), (len(moved), 2, 2))
+        for part in self._warps():
+            total = part.jacobian(moved) @ total
+            moved = part.forward(moved)
+        return self.linear @ total
+
+    def yaw(self, point: FloatArray, yaw: float) -> float:
+        """Moves a jaw-closing direction at `point` (2,).
+
+        Jaws close along the normal of the part they hold, and normals go through the inverse transpose of
+        the Jacobian; for rotations this is plain addition of the angle.
+
+        Returns:
+            Radians in (-pi/2, pi/2].
+        """
+        normal = np.linalg.inv(self.jacobian(point)[0]).T @ np.array([math.cos(yaw), math.sin(yaw)])
+        moved = math.atan2(normal[1], normal[0])
+        return math.pi / 2 - (math.pi / 2 - moved) % math.pi
+
+    def rotation(self, point: FloatArray) -> FloatArray:
+        """(2, 2) rotation nearest to the Jacobian at `point` (2,), by polar decomposition."""
+        left, _, right = np.linalg.svd(self.jacobian(point)[0])
+        return left @ right
+
+    def sample(self, image: NDArray, box: Box, interpolation: int = cv2.INTER_LINEAR) -> NDArray:
+        """The pixels of h(image) inside `box`; zero where they come from outside the image."""
+        grid = np.stack(np.meshgrid(np.arange(box.x0, box.x1), np.arange(box.y0, box.y1)), axis=-1)
+        source = self.inverse_points(grid.reshape(-1, 2).astype(np.float64)).astype(np.float32)
+        source = source.reshape(box.y1 - box.y0, box.x1 - box.x0, 2)
+        return cv2.remap(image, source[..., 0], source[..., 1], interpolation, borderMode=cv2.BORDER_CONSTANT)
+
+    def image(self, image: NDArray, interpolation: int = cv2.INTER_LINEAR) -> NDArray:
+        """h(image), whole: (H, W) or (H, W, C) of any dtype OpenCV samples."""
+        return self.sample(image, Box(0, 0, image.shape[1], image.shape[0]), interpolation)
+
+    def moved_box(self, box: Box, width: int, height: int) -> Box:
+        """A box (clipped to the image) that holds h of everything inside `box`."""
+        xs = np.linspace(box.x0 - 1, box.x1, 24)
+        ys = np.linspace(box.y0 - 1, box.y1, 24)
+        corners = self.points(np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2))
+        low, high = corners.min(axis=0) - 3, corners.max(axis=0) + 4
+        return Box(int(low[0]), int(low[1]), int(high[0]), int(high[1])).clipped(width, height)
+
+    def to_json(self) -> dict[str, object]:
+        """A JSON object that `from_json` reads back exactly."""
+        out: dict[str, object] = {
+            "linear": self.linear.tolist(),
+            "shift": self.shift.tolist(),
+            "pivot": self.pivot.tolist(),
+        }
+        if self.elastic is not None:
+            parts = ("amplitudes", "frequencies", "phases")
+            out["elastic"] = {name: vars(self.elastic)[name].tolist() for name in parts}
+        if self.taper is not None:
+            out["taper"] = {**vars(self.taper), "centre": self.taper.centre.tolist()}
+        return out
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, object]) -> Transform:
+        """Read what `to_json` wrote. Raises TransformError when it is not an invertible map."""
+        elastic, taper = data.get("elastic"), data.get("taper")
+        arrays = {name: np.asarray(data[name], dtype=np.float64) for name in ("linear", "shift", "pivot")}
+        return cls(
+            **arrays,
+            elastic=Elastic(**{k: np.asarray(v, dtype=np.float64) for k, v in elastic.items()})
+            if isinstance(elastic, Mapping)
+            else None,
+            taper=Taper(**{**taper, "centre": np.asarray(taper["centre"], dtype=np.float64)})
+            if isinstance(taper, Mapping)
+            else None,
+        )
+
+    def _warps(self) -> Sequence[Elastic | Taper]:
+        return [part for part in (self.elastic, self.taper) if part is not None]
+
+
+@dataclass(frozen=True)
+class Box:
+    """Pixels with x0 <= x < x1 and y0 <= y < y1."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    @classmethod
+    def around(cls, mask: NDArray, margin: int = 0) -> Box:
+        """The bounding box of the non-zero pixels of an (H, W) mask, clipped to it."""
+        x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
+        box = cls(x - margin, y - margin, x + w + margin, y + h + margin)
+        return box.clipped(mask.shape[1], mask.shape[0])
+
+    def clipped(self, width: int, height: int) -> Box:
+        """The part inside an image; at least one pixel."""
+        x0, y0 = min(max(self.x0, 0), width - 1), min(max(self.y0, 0), height - 1)
+        return Box(x0, y0, max(min(self.x1, width), x0 + 1), max(min(self.y1, height), y0 + 1))
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns, to index an array."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+
+def random_transform(config: TransformConfig, mask: NDArray, rng: np.random.Generator) -> Transform:
+    """Draw h for the object under an (H, W) boolean mask; the pivot is the mask's centroid."""
+    height, width = mask.shape
+    points = np.argwhere(mask)[:, ::-1].astype(np.float64)
+    pivot = points.mean(axis=0)
+    angle = math.radians(rng.uniform(-config.rotation_deg, config.rotation_deg))
+    scales = rng.uniform(*config.scale, size=2)
+    c, s = math.cos(angle), math.sin(angle)
+    linear = np.array([[c, -s], [s, c]]) @ np.diag(scales)
+    shift = rng.uniform(-config.shift, config.shift, size=2) * (width, height)
+    size = max(float(np.ptp(points, axis=0).max()), 8.0)
+    elastic = _random_elastic(config.elastic, size, rng)
+    taper = _random_taper(config, points, pivot, rng)
+    return Transform(linear, shift, pivot, elastic, taper)
+
+
+def _random_elastic(lipschitz: float, size: float, rng: np.random.Generator) -> Elastic | None:
+    if lipschitz == 0:
+        return None
+    waves = 4
+    directions = rng.uniform(0, 2 * np.pi, size=(2, waves))
+    frequency = 2 * np.pi / (size * rng.uniform(0.6, 2.5, size=waves))
+    # Share the Lipschitz budget among the waves, so that slow waves may be large and quick ones stay small.
+    share = rng.dirichlet(np.ones(waves)) * lipschitz * rng.uniform(0.2, 1.0)
+    return Elastic(
+        amplitudes=_unit(directions[0]) * (share / frequency)[:, None],
+        frequencies=_unit(directions[1]) * frequency[:, None],
+        phases=rng.uniform(0, 2 * np.pi, size=waves),
+    )
+
+
+def _random_taper(
+    config: TransformConfig, points: FloatArray, pivot: FloatArray, rng: np.random.Generator
+) -> Taper | None:
+    draw = rng.uniform(-1, 1, size=4)
+    if rng.random() >= config.taper_probability or (config.taper_width, config.taper_stretch) == (0, 0):
+        return None
+    _, axes = np.linalg.eigh(np.cov((points - pivot).T) + 1e-6 * np.eye(2))
+    axis = axes[:, -1]
+    length = float(np.ptp((points - pivot) @ axis)) + 1.0
+    return Taper(
+        centre=pivot,
+        angle=math.atan2(axis[1], axis[0]),
+        middle=0.3 * length * float(draw[0]),
+        softness=length * (0.2 + 0.15 * float(draw[1])),
+        width=config.taper_width * float(draw[2]),
+        stretch=config.taper_stretch * float(draw[3]),
+    )
+
+
+def _unit(angles: FloatArray) -> FloatArray:
+    return np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+
+
+def _log_cosh(z: FloatArray) -> FloatArray:
+    return np.logaddexp(z, -z) - math.log(2)
+
+
+def _steps(reach: float, factor: float) -> int:
+    """Fixed-point steps after which a start error of `reach` px is below the tolerance."""
+    if reach <= INVERSE_TOLERANCE_PX or factor == 0:
+        return 1
+    return max(1, math.ceil(math.log(INVERSE_TOLERANCE_PX / reach) / math.log(factor)))
