@@ -113,7 +113,13 @@ def urdf_text(name: str, links: Sequence[Link], joints: Sequence[Joint] = ()) ->
         robot.append(_link_element(link))
     for joint in joints:
         robot.append(_joint_element(joint))
-    return ElementTree.tostring(robot, encoding="unicode")
+    return xml_lines(robot)
+
+
+def xml_lines(root: ElementTree.Element) -> str:
+    """XML text with one element a line: Bullet's reader breaks lines longer than 8191 characters."""
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def _check(links: Sequence[Link], joints: Sequence[Joint]) -> None:
