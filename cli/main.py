@@ -7,13 +7,7 @@ verb's line in `kalie --help`; its `VERB` says the rest:
 
     @dataclass(frozen=True)
     class EvaluateConfig:
-        '''Keys of `kalie evaluate`.
-
-        Attributes:
-            data: folder of a labelled data set.
-            model: the keypoint model.
-            run: where results go.
-        '''
+        '''Keys of `kalie evaluate`; the help page shows what its section "Attributes" says of each.'''
 
         data: Path                                            # no default: the user must give it
         model: HeatmapConfig | TextConfig = HeatmapConfig()   # a group, see VERB
@@ -33,9 +27,9 @@ verb's line in `kalie --help`; its `VERB` says the rest:
     VERB = Verb(EvaluateConfig, main, examples=("kalie evaluate data=photos", "..."),
                 groups={"model": {"heatmap": HeatmapConfig, "text": TextConfig}})
 
-Verbs are imported only when they are called, so they may import what they need; they stay thin, the work is done
-by the packages. Modules whose name starts with an underscore are not verbs. Group choices beyond the dataclasses
-are YAML files, `conf/<group>/<choice>.yaml`; whole recipes are `conf/experiment/<name>.yaml`.
+Verbs are imported only when they are called, so they may import what they need; they stay thin, the work is
+done by the packages. Modules whose name starts with an underscore are not verbs. Group choices beyond the
+dataclasses are YAML files, `conf/<group>/<choice>.yaml`; whole recipes are `conf/experiment/<name>.yaml`.
 
 Exit codes: 0 done; 1 the work failed (one line, or a traceback with HYDRA_FULL_ERROR=1); 2 the command or its
 config is wrong, and nothing was done; 130 interrupted.

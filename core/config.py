@@ -3,7 +3,8 @@
 A job states its config once, as a frozen dataclass; each *group* (a field with several choices, such as
 `model`) maps choice names to dataclasses:
 
-    schema = Schema("finetune", FinetuneConfig, groups={"model": {"heatmap": HeatmapConfig, "text": TextConfig}})
+    groups = {"model": {"heatmap": HeatmapConfig, "text": TextConfig}}
+    schema = Schema("finetune", FinetuneConfig, groups)
     config = schema.compose(["model=text", "model.lora_rank=8", "seed=3"])   # a real FinetuneConfig
 
 The first choice of a group is its default. A YAML file `conf/<group>/<choice>.yaml` adds a choice that starts
@@ -11,8 +12,8 @@ from another (`defaults: [text]`) and changes some of its keys.
 
 Anything wrong is one `ConfigError` before any work: an unknown key or choice (with the nearest valid name), a
 wrong type, a missing value, an unresolved `${}`, or whatever a dataclass's `__post_init__` refuses with a
-`ValueError` (ranges, unsupported combinations). Types are checked without conversion: `Literal`, enums, tuples,
-`Path`, optional values and nested dataclasses are understood; "3" is not a number.
+`ValueError` (ranges, unsupported combinations). Types are checked without conversion: `Literal`, enums,
+tuples, `Path`, optional values and nested dataclasses are understood; "3" is not a number.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -33,11 +34,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 ConfigT = TypeVar("ConfigT")
+Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
+"""What YAML and JSON hold."""
 
 CONFIG_MODULE = "kalie.conf"
 TARGET = "_target_"
@@ -59,7 +62,7 @@ def target_name(config: type) -> str:
     return f"{config.__module__}.{config.__qualname__}"
 
 
-def to_primitive(value: object) -> Any:
+def to_primitive(value: object) -> Plain:
     """A config (or a value in one) as what YAML and JSON can hold.
 
     A dataclass in a field that allows several gets `_target_`, so that the result can be built again.
@@ -74,15 +77,17 @@ def to_primitive(value: object) -> Any:
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, Mapping):
-        return {key: to_primitive(item) for key, item in value.items()}
+        return {str(key): to_primitive(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_primitive(item) for item in value]
-    return value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a config cannot hold a {type(value).__name__}: {value!r}")
 
 
-def _primitive_field(hint: object, value: object) -> Any:
+def _primitive_field(hint: object, value: object) -> Plain:
     primitive = to_primitive(value)
-    if dataclasses.is_dataclass(value) and hint is not type(value):
+    if isinstance(primitive, dict) and dataclasses.is_dataclass(value) and hint is not type(value):
         return {TARGET: target_name(type(value)), **primitive}
     return primitive
 
@@ -115,41 +120,41 @@ def build(
         ConfigError: unknown key, missing value, wrong type, or refused by a `__post_init__`.
     """
     hints = get_type_hints(config, include_extras=True)
-    names = [item.name for item in dataclasses.fields(config) if item.init]
-    for key in node:
-        if key not in names and key != TARGET:
-            raise ConfigError(f"{path}{key}: no such key{nearest(path + key, [path + n for n in names])}")
-    optional = {key for key, value in defaults_of(config).items() if value != MISSING}
+    given = {**defaults_of(config), **node}
     values = {}
-    for name in names:
-        value = node.get(name, None if name in optional else MISSING)
-        if isinstance(value, str) and value == MISSING:
-            raise ConfigError(f"{path}{name}: a value is required; pass {path}{name}=VALUE")
-        if name in node:
-            values[name] = _build_value(hints[name], value, targets or {}, path + name)
+    for key in given:
+        if key == TARGET:
+            continue
+        if key not in hints:
+            raise ConfigError(f"{path}{key}: no such key{nearest(path + key, [path + n for n in hints])}")
+        if given[key] == MISSING:
+            raise ConfigError(f"{path}{key}: a value is required; pass {path}{key}=VALUE")
+        if key in node:
+            values[key] = _build_value(hints[key], node[key], targets or {}, path + key)
     try:
         return config(**values)
     except ValueError as error:
         raise ConfigError(f"{path.rstrip('.')}: {error}" if path else str(error)) from error
 
 
-def _build_value(hint: Any, value: Any, targets: Mapping[str, type], path: str) -> Any:
+def _build_value(hint: object, value: object, targets: Mapping[str, type], path: str) -> object:
+    configs: list[type] = [part for part in _parts(hint) if isinstance(part, type)]
+    configs = [part for part in configs if dataclasses.is_dataclass(part)]
     if isinstance(value, Mapping) and TARGET in value:
+        allowed = {name: cls for name, cls in targets.items() if issubclass(cls, tuple(configs))}
         target = str(value[TARGET])
-        if target not in targets:
-            raise ConfigError(f"{path}.{TARGET}={target}: no such config{nearest(target, targets)}")
-        return build(targets[target], value, targets, path + ".")
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise ConfigError(
-                f"{path}={value}: holds keys of its own; set one of them, such as {path}.KEY=VALUE"
-            )
-        return build(hint, value, targets, path + ".")
+        if target not in allowed:
+            raise ConfigError(f"{path}.{TARGET}={target}: not possible here{nearest(target, allowed)}")
+        return build(allowed[target], value, targets, path + ".")
+    if isinstance(value, Mapping) and len(configs) == 1:
+        return build(configs[0], value, targets, path + ".")
+    if configs and value is not None:
+        raise ConfigError(f"{path}={value}: this is a group of keys; set {path}.KEY=VALUE")
     return _build_leaf(hint, value, path)
 
 
-def _build_leaf(hint: Any, value: Any, path: str) -> Any:
-    """A value checked by pydantic against its annotation, as strict JSON (lists become tuples, no coercion)."""
+def _build_leaf(hint: Any, value: object, path: str) -> object:  # noqa: ANN401  any annotation
+    """A value checked by pydantic against its annotation, as strict JSON (lists become tuples)."""
     if hint is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)  # Hydra reads `name=42` as a number; for a text field it is a text.
     if isinstance(value, float) and value != value:
@@ -157,22 +162,25 @@ def _build_leaf(hint: Any, value: Any, path: str) -> Any:
     try:
         return TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = error.errors()[0]
         where = "".join(f"[{step}]" for step in first["loc"] if isinstance(step, int))
         choices = [str(choice) for choice in _literals(hint)]
         hint_text = nearest(str(value), choices) if choices else ""
         raise ConfigError(f"{path}{where}={value}: {first['msg'].lower()}{hint_text}") from error
 
 
-def _literals(hint: Any) -> Iterator[object]:
+def _parts(hint: object) -> tuple[object, ...]:
+    """The alternatives of a union; any other annotation alone."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _literals(hint: object) -> Iterator[object]:
     """The values that an annotation of `Literal`s and enums names."""
-    if get_origin(hint) is Literal:
-        yield from get_args(hint)
-    elif get_origin(hint) in (Union, types.UnionType):
-        for part in get_args(hint):
-            yield from _literals(part)
-    elif isinstance(hint, type) and issubclass(hint, Enum):
-        yield from (member.value for member in hint)
+    for part in _parts(hint):
+        if get_origin(part) is Literal:
+            yield from get_args(part)
+        elif isinstance(part, type) and issubclass(part, Enum):
+            yield from (member.value for member in part)
 
 
 def flatten(node: Mapping[str, Any], path: str = "") -> dict[str, Any]:
@@ -193,7 +201,7 @@ class Schema(Generic[ConfigT]):
     Attributes:
         name: the job's name, and its primary config's in Hydra's ConfigStore.
         config: frozen dataclass of all keys.
-        groups: per field of `config` that has several choices, the dataclass of each; the first is the default.
+        groups: per field of `config` that has several choices, each one's dataclass, the default first.
     """
 
     name: str
@@ -291,7 +299,7 @@ class Schema(Generic[ConfigT]):
                 raise ConfigError(f"{key}: no such key{nearest(key, known | groups)}")
 
 
-def plain(composed: Any) -> dict[str, Any]:
+def plain(composed: DictConfig) -> dict[str, Any]:
     """A composed Hydra config as plain values, with every `${}` resolved."""
     values = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(values, dict)  # noqa: S101  a primary config is a mapping
@@ -299,10 +307,14 @@ def plain(composed: Any) -> dict[str, Any]:
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
-    try:
-        return OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise ConfigError(f"{_first_line(error)} (write key=value or group=choice)") from error
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException as error:
+            raise ConfigError(f"{text}: {_first_line(error)} (write key=value or group=choice)") from error
+    return parsed
 
 
 def _check_choice(override: Override) -> None:
@@ -319,4 +331,7 @@ def _group_options(group: str) -> list[str]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    """Hydra's message without the listings below it; a merge error names its reason in the second line."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    head, found, override = lines[0].partition("Error merging override ")
+    return ": ".join([override, *lines[1:2]]) if found and not head else lines[0]

@@ -1,0 +1,42 @@
+"""Progress bars: library functions call `progress(done, total)`, the command line draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn as Remaining
+
+ProgressCallback = Callable[[int, int], None]
+
+
+@contextmanager
+def progress_bar(description: str, console: Console | None = None) -> Iterator[ProgressCallback]:
+    """A bar on the terminal for the time of the block.
+
+        with progress_bar("photographing") as progress:
+            photograph(scenes, progress=progress)
+
+    Args:
+        description: what is being done.
+        console: where to draw; standard error if None, so that output can be piped.
+
+    Yields:
+        a function of (done, total), to be called as often as one likes.
+    """
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        Remaining(),
+    )
+    with Progress(*columns, console=console or Console(stderr=True)) as bars:
+        task = bars.add_task(description, total=None)
+
+        def advance(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
+
+        yield advance
