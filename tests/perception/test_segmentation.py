@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from kalie.perception.frame import BoolArray, RgbdFrame
 from kalie.perception.segmentation import (
     BoxPrompt,
