@@ -9,12 +9,14 @@ import numpy as np
 
 from ..affordance.schema import Affordance, KeypointName
 from ..affordance.units import to_pixel
-from ..perception.depth import DepthError, lift
+from ..perception.depth import DepthError, lift, point_cloud
 from ..perception.frame import FloatArray, RgbdFrame
 from .plan import PlanError
 
 # Pixels between the two rays that turn an image direction into one on the table.
 RAY_STEP = 4.0
+# Metres below the support plane from which on a point is no longer on it.
+BELOW_SUPPORT = 0.03
 
 
 class LiftedKeypoints(UserDict[KeypointName, FloatArray]):
@@ -40,9 +42,16 @@ class LiftedKeypoints(UserDict[KeypointName, FloatArray]):
 
 
 def lift_keypoints(
-    primitive: str, needed: Sequence[KeypointName], affordance: Affordance, frame: RgbdFrame
+    primitive: str,
+    needed: Sequence[KeypointName],
+    affordance: Affordance,
+    frame: RgbdFrame,
+    support: float = 0.0,
 ) -> LiftedKeypoints:
     """Lift every keypoint of an affordance into the base frame.
+
+    A keypoint beyond the edge of the table shows the floor, but means the free space over it: it is taken
+    where its ray meets the support plane.
 
     Raises:
         PlanError: naming the needed keypoints that are missing, or the one without depth.
@@ -54,10 +63,13 @@ def lift_keypoints(
     height, width = frame.depth.shape
     points: dict[KeypointName, FloatArray] = {}
     for name, keypoint in present.items():
+        at = to_pixel(keypoint, width, height)
         try:
-            points[name] = lift(frame, to_pixel(keypoint, width, height))
+            points[name] = lift(frame, at)
         except DepthError as error:
             raise PlanError(f"{primitive}: {name} cannot be lifted to 3-D: {error}") from None
+        if points[name][2] < support - BELOW_SUPPORT:
+            points[name] = _on_plane(frame, at, support)
     grasp = present.get("grasp")
     pixel = np.full(2, np.nan) if grasp is None else to_pixel(grasp, width, height)
     return LiftedKeypoints(points, frame, pixel)
@@ -74,6 +86,21 @@ def horizontal(points: LiftedKeypoints, tail: KeypointName, head: KeypointName, 
     if length < least:
         raise PlanError(f"{tail} and {head} coincide ({length * 1000:.1f} mm apart): no direction")
     return np.array([way[0] / length, way[1] / length, 0.0])
+
+
+def highest_near(frame: RgbdFrame, point: FloatArray, radius: float) -> FloatArray:
+    """The middle (3,) of what stands out within `radius` metres of a point, seen from above.
+
+    A thin rod covers few pixels: a keypoint, and the window its depth is taken from, easily miss it. Where
+    nothing stands out by more than `radius`, the point itself.
+    """
+    cloud = point_cloud(frame).reshape(-1, 3)
+    with np.errstate(invalid="ignore"):
+        cloud = cloud[np.sum((cloud[:, :2] - point[:2]) ** 2, axis=1) < radius**2]
+    if not len(cloud) or np.ptp(cloud[:, 2]) < radius:
+        return point
+    ridge = cloud[cloud[:, 2] > cloud[:, 2].max() - radius / 2]
+    return np.array([*ridge[:, :2].mean(axis=0), ridge[:, 2].max()])
 
 
 def _on_plane(frame: RgbdFrame, pixel: FloatArray, height: float) -> FloatArray:

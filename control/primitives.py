@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from ..affordance.schema import Affordance, KeypointName
 from ..perception.frame import FloatArray, RgbdFrame
 from .grasp import GraspSettings, refine_grasp
-from .keypoints import LiftedKeypoints, horizontal, lift_keypoints
+from .keypoints import LiftedKeypoints, highest_near, horizontal, lift_keypoints
 from .plan import MotionPlan, PhaseName, PlanError, Primitive, Waypoint
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -42,6 +42,7 @@ class PrimitiveSettings:
         pour_steps: waypoints along the arc of a tilt.
         pour_hold: seconds of holding still after a tilt.
         default_tilt: of a pour when the affordance names none.
+        ridge_radius: m; how far a rod may lie beside the keypoint that means it.
         least_direction: m; two points nearer than this give no direction.
         grasp: refinement of the grasp from depth; None keeps the predicted one.
     """
@@ -61,6 +62,7 @@ class PrimitiveSettings:
     pour_steps: int = 6
     pour_hold: float = 1.0
     default_tilt: float = 0.5
+    ridge_radius: float = 0.03
     least_direction: float = 0.01
     grasp: GraspSettings | None = field(default_factory=GraspSettings)
 
@@ -87,7 +89,7 @@ def plan(
     """
     settings = settings or PrimitiveSettings()
     needed, build = _PRIMITIVES[primitive]
-    points = lift_keypoints(primitive, needed, affordance, frame)
+    points = lift_keypoints(primitive, needed, affordance, frame, settings.support_height)
     return MotionPlan(primitive, tuple(build(_Scene(affordance, frame, points, settings))))
 
 
@@ -105,6 +107,10 @@ class _Scene:
         point = self.points[name] + (height or 0.0) * UP
         floor = self.settings.support_height + self.settings.min_height
         return np.array([point[0], point[1], max(point[2], floor)])
+
+    def ridge(self, name: KeypointName) -> FloatArray:
+        """The surface point (3,) at a keypoint, moved onto the rod or edge that stands out beside it."""
+        return highest_near(self.frame, self.points[name], self.settings.ridge_radius)
 
     def direction(self, tail: KeypointName, head: KeypointName) -> FloatArray:
         """Horizontal unit vector (3,) from one keypoint to another."""
@@ -143,19 +149,19 @@ def raised_by(base_from_tcp: FloatArray, height: float) -> FloatArray:
 
 
 def _grasp(scene: _Scene) -> _Grasp:
-    """Where and how the hand closes: the keypoint and its yaw, refined by the depth around it."""
-    settings, width = scene.settings, scene.affordance.gripper_width
+    """Where and how the hand closes: as predicted, or as the depth around there refines it."""
+    settings, opening = scene.settings, scene.affordance.gripper_width
     axis = scene.points.closing_axis(scene.affordance.grasp_yaw)
     surface = scene.points["grasp"]
+    function = scene.points.get("function", surface)
     if settings.grasp is not None:
         refined = refine_grasp(scene.frame, surface, axis, settings.support_height, settings.grasp)
-        surface, axis = refined.point, refined.closing_axis
-        width = refined.width if width is None else max(width, refined.width)
+        if refined is not None:
+            surface, axis, opening = refined.point, refined.closing_axis, refined.opening
     floor = settings.support_height + settings.min_height
     tcp = np.array([surface[0], surface[1], max(surface[2] - settings.grasp_depth, floor)])
-    function = scene.points.get("function", surface)
-    opening = settings.gripper_width if width is None else width
-    return _Grasp(pose(pointing_down(axis), tcp), function, opening)
+    width = settings.gripper_width if opening is None else opening
+    return _Grasp(pose(pointing_down(axis), tcp), function, width)
 
 
 def _pick(scene: _Scene, grasp: _Grasp) -> list[Waypoint]:
@@ -248,7 +254,7 @@ def _hang(scene: _Scene) -> list[Waypoint]:
     if "pre_contact" in scene.points and "post_contact" in scene.points:
         across = scene.direction("pre_contact", "post_contact")
         turn = _line_yaw_between(grasp.base_from_tcp[:3, 1], across)
-    place = grasp.carrying(scene.raised("target", a.target_height), turn)
+    place = grasp.carrying(scene.ridge("target") + (a.target_height or 0.0) * UP, turn)
     carry = max(grasp.base_from_tcp[2, 3] + s.lift_height, place[2, 3] + s.approach_height)
     above = raised_by(place, carry - place[2, 3])
     return [

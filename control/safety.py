@@ -135,7 +135,7 @@ class SafetyGate:
             raise ValueError(f"positions: expected {len(self._velocities)} finite numbers, got {positions}")
         if not np.isfinite(now):
             raise ValueError(f"now: expected a finite time, got {now}")
-        self._positions, self._now = positions.copy(), now
+        self._positions, self._now, self._stamp = positions.copy(), now, -np.inf
         self._velocities = np.zeros_like(positions)
         self._tcp = self._forward(positions)[:3, 3]
 
