@@ -33,7 +33,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
@@ -279,23 +279,25 @@ class Schema(Generic[ConfigT]):
             try:
                 self._check_names(overrides)
                 return plain(compose(self.name, list(overrides)))
+            except MissingConfigException as error:
+                raise ConfigError(_unknown_choice(error)) from error
             except (HydraException, OmegaConfBaseException) as error:
                 raise ConfigError(_first_line(error)) from error
 
     def _check_names(self, overrides: Sequence[str]) -> None:
         """Refuse unknown choices, then unknown keys, with the nearest valid name; Hydra's own keys pass."""
-        parsed = [item for item in _parse(overrides) if not item.key_or_group.startswith("hydra")]
         groups = {*self.groups, "experiment"}
-        chosen = []
-        for override in parsed:
-            if override.key_or_group in groups:
-                chosen.append(str(override.input_line))
-                _check_choice(override)
-        keys = flatten(OmegaConf.to_container(compose(self.name, chosen), resolve=False))  # pyright: ignore[reportArgumentType]
-        known = {".".join(key.split(".")[: depth + 1]) for key in keys for depth in range(key.count(".") + 1)}
-        for override in parsed:
+        keys, choices = [], []
+        for text, override in zip(overrides, _parse(overrides), strict=True):
             key = override.key_or_group
-            if key not in known | groups and not key.endswith(f".{TARGET}"):
+            is_choice = key in groups or key.startswith("hydra")
+            choices += [text] if is_choice else []
+            keys += [] if is_choice else [key]
+        chosen = OmegaConf.to_container(compose(self.name, choices), resolve=False)
+        leaves = flatten(chosen)  # pyright: ignore[reportArgumentType]  a primary config is a mapping
+        known = {".".join(key.split(".")[:depth]) for key in leaves for depth in range(1, key.count(".") + 2)}
+        for key in keys:
+            if key not in known and not key.endswith(f".{TARGET}"):
                 raise ConfigError(f"{key}: no such key{nearest(key, known | groups)}")
 
 
@@ -317,13 +319,12 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def _check_choice(override: Override) -> None:
-    """Refuse a group's choice that does not exist."""
-    choice, group = override.value(), override.key_or_group
-    options = _group_options(group)
-    if isinstance(choice, str) and choice not in options:
-        listed = f" (choices: {', '.join(options) or 'none'})"
-        raise ConfigError(f"{group}={choice}: no such choice{nearest(choice, options)}{listed}")
+def _unknown_choice(error: MissingConfigException) -> str:
+    """A message for a choice that its group does not have."""
+    group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    options = [str(option) for option in error.options or ()]
+    listed = f" (choices: {', '.join(options) or 'none'})"
+    return f"{group}={choice}: no such choice{nearest(choice, options)}{listed}"
 
 
 def _group_options(group: str) -> list[str]:

@@ -79,10 +79,9 @@ def test_defaults_are_the_dataclasses_own() -> None:
 
 
 def test_overrides_reach_groups_nested_tuples_enums_and_none() -> None:
-    config = SCHEMA.compose(
-        "data=photos model=text model.kind=large optimiser.betas=[0.5,0.6] layers=[] colour=blue "
-        "limit=3 logger=wandb logger.project=mine note=42".split()
-    )
+    groups = ["model=text", "model.kind=large", "logger=wandb", "logger.project=mine"]
+    values = ["optimiser.betas=[0.5,0.6]", "layers=[]", "colour=blue", "limit=3", "note=42"]
+    config = SCHEMA.compose([*GOOD, *groups, *values])
     assert config.model == TextLike(kind="large")
     assert config.optimiser.betas == (0.5, 0.6)
     assert config.layers == ()
@@ -148,7 +147,7 @@ def test_when_text_is_given_for_any_other_type_expect_error(key: str) -> None:
         ("nonsense", "write key=value"),
         ("note=[1", "note=[1: "),
         ("limit=1,2", "limit"),
-        ("experiment=none_such", "experiment=none_such: no such choice"),
+        ("experiment=none_such", "experiment"),
     ],
 )
 def test_when_config_is_wrong_expect_one_clear_line(override: str, says: str) -> None:
