@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from ..core.files import write_bytes
 from .labels import LabelledImage, Provenance
 from .schema import Affordance, InvalidKeypoints
 
@@ -158,14 +158,14 @@ class DatasetWriter:
         table = pa.Table.from_pylist([_to_row(item) for item in self._pending], _FEATURES.arrow_schema)
         buffer = io.BytesIO()
         pq.write_table(table, buffer)
-        _write_durably(self._directory / name, buffer.getvalue())
+        write_bytes(self._directory / name, buffer.getvalue())
         self._shards[name] = hashlib.sha256(buffer.getvalue()).hexdigest()
         self._pending.clear()
         self._publish(complete=False)
 
     def _publish(self, complete: bool) -> None:
         manifest = {"version": FORMAT_VERSION, "complete": complete, "shards": self._shards}
-        _write_durably(self._directory / MANIFEST, json.dumps(manifest, indent=1).encode())
+        write_bytes(self._directory / MANIFEST, json.dumps(manifest, indent=1).encode())
 
 
 def check_item(item: LabelledImage) -> None:
@@ -261,12 +261,3 @@ def _decode(data: bytes, mode: str, record: str) -> NDArray[np.uint8]:
             return np.asarray(image.convert(mode))
     except (OSError, UnidentifiedImageError) as error:
         raise DatasetError(f"record {record}: image cannot be decoded ({error})") from None
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
