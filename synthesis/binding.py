@@ -28,7 +28,8 @@ class KeypointBinding:
     """What the two free-space points follow, and whether the target may be free as well.
 
     `scene` stays; `target` and `function` keep the offset from that keypoint (rigid translation);
-    `target_frame` and `function_frame` turn about it with its object as well. `auto` reads the geometry: when
+    `target_frame` and `function_frame` turn with its object as well, and when they lie on that object they
+    move like any other spot of it. `auto` reads the geometry: when
     the target sits on the very object that is grasped (or nothing is grasped) the motion follows that
     object's own axes, so `target_frame`; on any other object `target`; off every object `scene`.
 
@@ -52,7 +53,7 @@ class Anchor:
     Attributes:
         group: index of the moving object, None for the scene.
         pivot: (2,) px of the keypoint that is followed; None when the point itself lies on the object.
-        turns: whether the offset from the pivot rotates with the object.
+        turns: whether the offset from the pivot turns with the object; its length stays either way.
     """
 
     group: int | None
@@ -68,7 +69,7 @@ class Anchor:
             return transform.points(point)[0]
         offset = point - self.pivot
         if self.turns:
-            offset = transform.rotation(self.pivot) @ offset
+            offset = transform.turned(self.pivot, offset)
         return transform.points(self.pivot)[0] + offset
 
 
@@ -100,7 +101,7 @@ def anchors(
     for name in FREE_POINTS:
         if name in pixels:
             rule = binding.pre_contact if name == "pre_contact" else binding.post_contact
-            found[name] = _free_anchor(rule, found, pixels)
+            found[name] = _free_anchor(name, rule, found, pixels, groups)
     return found
 
 
@@ -141,15 +142,22 @@ def _with_yaw(affordance: Affordance, yaw: float) -> Affordance:
 
 
 def _free_anchor(
-    rule: Follow, found: Mapping[KeypointName, Anchor], pixels: Mapping[KeypointName, NDArray[np.float64]]
+    name: KeypointName,
+    rule: Follow,
+    found: Mapping[KeypointName, Anchor],
+    pixels: Mapping[KeypointName, NDArray[np.float64]],
+    groups: NDArray[np.uint8],
 ) -> Anchor:
     if rule == "auto":
         rule = _geometric_rule(found)
-    name: KeypointName = "target" if rule.startswith("target") else "function"
-    anchor = found.get(name)
+    followed: KeypointName = "target" if rule.startswith("target") else "function"
+    anchor = found.get(followed)
     if rule == "scene" or anchor is None or anchor.group is None:
         return Anchor(None)
-    return Anchor(anchor.group, pivot=pixels[name], turns=rule.endswith("_frame"))
+    turns = rule.endswith("_frame")
+    if turns and _group_at(groups, pixels[name], 0) == anchor.group:
+        return Anchor(anchor.group)
+    return Anchor(anchor.group, pivot=pixels[followed], turns=turns)
 
 
 def _geometric_rule(found: Mapping[KeypointName, Anchor]) -> Follow:

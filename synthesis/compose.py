@@ -165,14 +165,11 @@ def _move(instance: Instance, transform: Transform) -> _Moved:
         coverage = instance.mask.astype(np.float32)
         return _Moved(instance.label, instance.mask, coverage, instance.pixels, instance.edges)
     box = transform.moved_box(instance.box, width, height)
-    stack = np.dstack([instance.pixels, 255 * instance.mask.astype(np.uint8)])
-    sampled = transform.sample(stack, box)
+    sources = [instance.mask.astype(np.float32), instance.pixels, instance.edges]
     alpha = np.zeros((height, width), np.float32)
     pixels = np.zeros((height, width, 3), np.uint8)
     edges = np.zeros((height, width), np.float32)
-    alpha[box.slices] = sampled[..., 3].astype(np.float32) / 255
-    pixels[box.slices] = sampled[..., :3]
-    edges[box.slices] = transform.sample(instance.edges, box)
+    alpha[box.slices], pixels[box.slices], edges[box.slices] = transform.sample(sources, box)
     return _Moved(instance.label, instance.mask, alpha, pixels, edges)
 
 

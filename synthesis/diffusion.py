@@ -109,13 +109,12 @@ def load_pipeline(config: DiffusionConfig) -> StableDiffusionControlNetInpaintPi
     import torch
 
     gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
-    dtype = torch.float16 if gpu else torch.float32
-    controlnet = diffusers.ControlNetModel.from_pretrained(config.controlnet, torch_dtype=dtype)
+    controlnet = diffusers.ControlNetModel.from_pretrained(config.controlnet)
     pipeline = diffusers.StableDiffusionControlNetInpaintPipeline.from_pretrained(
-        config.model, controlnet=controlnet, torch_dtype=dtype
+        config.model, controlnet=controlnet
     )
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to("cuda" if gpu else "cpu")
+    return pipeline.to("cuda", torch.float16) if gpu else pipeline.to("cpu", torch.float32)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ def soft_edges(rgb: NDArray[np.uint8], sigma: float = 1.2, half_at: float = 14.0
     lab = cv2.cvtColor(cv2.GaussianBlur(rgb, (0, 0), sigma), cv2.COLOR_RGB2LAB)
     gx = cv2.Sobel(lab, cv2.CV_32F, 1, 0, ksize=3, scale=0.25)
     gy = cv2.Sobel(lab, cv2.CV_32F, 0, 1, ksize=3, scale=0.25)
-    strength = cv2.magnitude(gx.reshape(-1, 3), gy.reshape(-1, 3)).reshape(lab.shape).max(axis=2)
-    return strength / (strength + half_at)
+    squares = gx * gx + gy * gy
+    strength = np.sqrt(np.maximum(np.maximum(squares[..., 0], squares[..., 1]), squares[..., 2]))
+    return np.asarray(strength / (strength + half_at), np.float32)
 
 
 def edge_agreement(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..affordance.labels import LabelledImage, Provenance
 from ..affordance.schema import Affordance, InvalidKeypoints
+from ..core.files import write_bytes, write_json
 
 _RECIPE = "recipe.json"
 
@@ -32,9 +32,9 @@ def content_hash(image: LabelledImage) -> str:
 
 def write_image(folder: Path, image: LabelledImage) -> None:
     """Publish one image; a kill at any instant leaves all of it or none."""
-    _publish(folder / f"{image.id}.png", _png(image.rgb[..., ::-1]))
+    write_bytes(folder / f"{image.id}.png", _png(image.rgb[..., ::-1]))
     if image.masks is not None:
-        _publish(folder / f"{image.id}.mask.png", _png(image.masks))
+        write_bytes(folder / f"{image.id}.mask.png", _png(image.masks))
     origin = image.provenance
     record = {
         "id": image.id,
@@ -50,7 +50,7 @@ def write_image(folder: Path, image: LabelledImage) -> None:
         "masks": image.masks is not None,
         "sha256": content_hash(image),
     }
-    _publish(folder / f"{image.id}.json", json.dumps(record, sort_keys=True).encode())
+    write_json(folder / f"{image.id}.json", record)
 
 
 def read_image(folder: Path, image_id: str) -> LabelledImage:
@@ -99,19 +99,9 @@ def claim(folder: Path, recipe: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _RECIPE
     if not path.exists():
-        _publish(path, json.dumps({"recipe": recipe}).encode())
+        write_json(path, {"recipe": recipe})
     elif json.loads(path.read_text()).get("recipe") != recipe:
         raise StoreError(f"{path}: the folder holds images of another config, seed or photo set")
-
-
-def _publish(path: Path, data: bytes) -> None:
-    """Write, flush to disk, then rename into place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

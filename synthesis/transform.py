@@ -264,21 +264,29 @@ class Transform:
         moved = math.atan2(normal[1], normal[0])
         return math.pi / 2 - (math.pi / 2 - moved) % math.pi
 
-    def rotation(self, point: FloatArray) -> FloatArray:
-        """(2, 2) rotation nearest to the Jacobian at `point` (2,), by polar decomposition."""
-        left, _, right = np.linalg.svd(self.jacobian(point)[0])
-        return left @ right
+    def turned(self, point: FloatArray, offset: FloatArray) -> FloatArray:
+        """An offset (2,) px from `point` (2,), turned as h turns that line but of the same length.
 
-    def sample(self, image: NDArray, box: Box, interpolation: int = cv2.INTER_LINEAR) -> NDArray:
-        """The pixels of h(image) inside `box`; zero where they come from outside the image."""
+        The direction is the secant's over the offset's own length about `point`, so that one ripple of the
+        warp does not decide it.
+        """
+        length = float(np.linalg.norm(offset))
+        if length == 0:
+            return offset
+        ends = self.points(np.stack([point + offset / 2, point - offset / 2]))
+        line = ends[0] - ends[1]
+        return line * (length / float(np.linalg.norm(line)))
+
+    def sample(self, images: Sequence[NDArray], box: Box) -> list[NDArray]:
+        """The pixels of h(image) inside `box`, for images (H, W) or (H, W, C); zero from outside."""
         grid = np.stack(np.meshgrid(np.arange(box.x0, box.x1), np.arange(box.y0, box.y1)), axis=-1)
         source = self.inverse_points(grid.reshape(-1, 2).astype(np.float64)).astype(np.float32)
-        source = source.reshape(box.y1 - box.y0, box.x1 - box.x0, 2)
-        return cv2.remap(image, source[..., 0], source[..., 1], interpolation, borderMode=cv2.BORDER_CONSTANT)
+        x, y = (source[:, axis].reshape(grid.shape[:2]) for axis in (0, 1))
+        return [cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) for image in images]
 
-    def image(self, image: NDArray, interpolation: int = cv2.INTER_LINEAR) -> NDArray:
-        """h(image), whole: (H, W) or (H, W, C) of any dtype OpenCV samples."""
-        return self.sample(image, Box(0, 0, image.shape[1], image.shape[0]), interpolation)
+    def image(self, image: NDArray) -> NDArray:
+        """h(image), whole: (H, W) or (H, W, C) of any dtype that OpenCV resamples."""
+        return self.sample([image], Box(0, 0, image.shape[1], image.shape[0]))[0]
 
     def moved_box(self, box: Box, width: int, height: int) -> Box:
         """A box (clipped to the image) that holds h of everything inside `box`."""

@@ -1,16 +1,19 @@
-"""Small drawn photos for the synthesis tests; no simulator."""
+"""Small drawn photos shared by the synthesis tests; no simulator."""
+
+from collections.abc import Callable
 
 import cv2
 import numpy as np
+import pytest
 
 from kalie.affordance.labels import LabelledImage, Provenance
 from kalie.affordance.schema import Affordance
 from kalie.affordance.units import from_pixel
 
-SIZE = 256
+PhotoMaker = Callable[..., LabelledImage]
 
 
-def brush_photo(image_id: str = "photo", seed: int = 0, size: int = SIZE) -> LabelledImage:
+def brush_photo(image_id: str = "photo", seed: int = 0, dots: bool = False) -> LabelledImage:
     """A brush (red handle, black head) and a yellow lump on a grey table over a dark floor."""
     rng = np.random.default_rng(seed)
     rgb = np.full((256, 256, 3), (150, 145, 135), np.uint8)
@@ -40,20 +43,20 @@ def brush_photo(image_id: str = "photo", seed: int = 0, size: int = SIZE) -> Lab
     rgb = np.clip(noisy, 0, 255).astype(np.uint8)
     points = {
         "grasp": centre - axis * 10,
-        "function": centre + axis * 36,
+        "function": centre + axis * 30,
         "target": lump,
         "pre_contact": lump + np.array([-26, 20]),
         "post_contact": lump + np.array([24, -40]),
     }
+    if dots:
+        for name in ("grasp", "function", "target"):
+            _stamp(rgb, points[name])
     yaw = float(np.arctan2(across[1], across[0]))
     affordance = Affordance(
         **{name: from_pixel(np.asarray(p, float), 256, 256) for name, p in points.items()},
         grasp_yaw=np.pi / 2 - (np.pi / 2 - yaw) % np.pi,
         pre_height=0.05,
     )
-    if size != 256:
-        rgb = cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA)
-        masks = cv2.resize(masks, (size, size), interpolation=cv2.INTER_NEAREST)
     return LabelledImage(
         id=image_id,
         rgb=rgb,
@@ -63,3 +66,37 @@ def brush_photo(image_id: str = "photo", seed: int = 0, size: int = SIZE) -> Lab
         masks=masks,
         group="brush/0",
     )
+
+
+def _stamp(rgb: np.ndarray, point: np.ndarray, sigma: float = 1.6) -> None:
+    """A magenta Gaussian dot centred at a sub-pixel position."""
+    y, x = np.mgrid[:256, :256]
+    weight = np.exp(-((x - point[0]) ** 2 + (y - point[1]) ** 2) / (2 * sigma**2))[..., None]
+    rgb[:] = np.round(rgb * (1 - weight) + np.array([255, 0, 255]) * weight)
+
+
+def find_dot(rgb: np.ndarray, near: np.ndarray, reach: int = 6) -> np.ndarray:
+    """Centroid (u, v) of the magenta around a pixel."""
+    x0, y0 = (max(round(float(c)) - reach, 0) for c in near)
+    patch = rgb[y0 : y0 + 2 * reach + 1, x0 : x0 + 2 * reach + 1].astype(float)
+    weight = np.clip(np.minimum(patch[..., 0], patch[..., 2]) - patch[..., 1] - 60, 0, None)
+    y, x = np.mgrid[: patch.shape[0], : patch.shape[1]]
+    return (
+        np.array([(x * weight).sum() + x0 * weight.sum(), (y * weight).sum() + y0 * weight.sum()])
+        / weight.sum()
+    )
+
+
+@pytest.fixture(scope="session")
+def make_photo() -> PhotoMaker:
+    return brush_photo
+
+
+@pytest.fixture(scope="session")
+def locate_dot() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    return find_dot
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[LabelledImage]:
+    return [brush_photo(f"photo{i}", seed=i) for i in range(2)]

@@ -1,0 +1,158 @@
+"""Each filter can reject, says why, and lets a good draw pass."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+
+from kalie.affordance.labels import LabelledImage
+from kalie.affordance.schema import Affordance, Keypoint
+from kalie.synthesis.binding import Anchor
+from kalie.synthesis.chat import ChatConfig, ChatError, ask
+from kalie.synthesis.checks import (
+    Rejected,
+    check_apart,
+    check_edges,
+    check_judge,
+    check_on_part,
+    check_view,
+)
+from kalie.synthesis.describe import describe_with_chat
+from kalie.synthesis.edges import soft_edges
+
+
+def square(x: int, y: int, side: int = 10, size: int = 64) -> np.ndarray:
+    mask = np.zeros((size, size), np.bool_)
+    mask[y : y + side, x : x + side] = True
+    return mask
+
+
+def test_when_a_keypoint_nears_the_border_expect_outside_view() -> None:
+    label = Affordance(target=Keypoint(0.004, 0.5))
+    with pytest.raises(Rejected, match="target") as refusal:
+        check_view(label, [square(10, 10)], [False], 0.01)
+    assert refusal.value.reason == "outside_view"
+
+
+def test_when_an_object_is_cut_by_the_border_expect_outside_view() -> None:
+    with pytest.raises(Rejected, match="outside_view"):
+        check_view(Affordance(), [square(0, 10)], [False], 0.01)
+    check_view(Affordance(), [square(0, 10)], [True], 0.01)  # it was cut on the photo already
+
+
+def test_when_an_object_has_left_altogether_expect_outside_view() -> None:
+    with pytest.raises(Rejected, match="outside_view"):
+        check_view(Affordance(), [np.zeros((64, 64), np.bool_)], [False], 0.01)
+
+
+def test_when_objects_meet_expect_overlap() -> None:
+    check_apart([square(10, 10), square(30, 10)], 2)
+    for x in (15, 21):  # overlapping, and one pixel apart
+        with pytest.raises(Rejected, match="overlap"):
+            check_apart([square(10, 10), square(x, 10)], 2)
+
+
+def test_when_a_keypoint_left_its_object_expect_keypoint_off_part() -> None:
+    before, after = Affordance(grasp=Keypoint(0.2, 0.2)), Affordance(grasp=Keypoint(0.6, 0.2))
+    anchors = {"grasp": Anchor(0)}
+    masks = ([square(10, 10)], [square(35, 10)])
+    check_on_part(before, after, anchors, masks, 1.5)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(Rejected, match="grasp"):
+        check_on_part(before, after, anchors, ([square(10, 10)], [square(10, 10)]), 1.5)  # pyright: ignore[reportArgumentType]
+
+
+def test_when_edges_vanish_expect_edges() -> None:
+    rgb = np.full((64, 64, 3), 200, np.uint8)
+    rgb[20:40, 20:40] = (20, 60, 90)
+    wanted = soft_edges(rgb)
+    check_edges(rgb, wanted, [square(20, 20, 20)], 0.9)
+    with pytest.raises(Rejected, match="edges"):
+        check_edges(np.full_like(rgb, 200), wanted, [square(20, 20, 20)], 0.3)
+
+
+@contextmanager
+def chat_server(*replies: tuple[int, str]) -> Iterator[tuple[ChatConfig, list[bytes]]]:
+    """A local server that answers with the given (status, body) in turn, the last one for ever."""
+    asked: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.rfile.read(int(self.headers["Content-Length"])))
+            status, body = replies[min(len(asked), len(replies)) - 1]
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield ChatConfig(f"http://127.0.0.1:{server.server_port}/v1", "tiny", attempts=2), asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def says(text: str) -> tuple[int, str]:
+    return 200, json.dumps({"choices": [{"message": {"content": text}}]})
+
+
+@pytest.mark.parametrize(("answer", "passes"), [("Yes.", True), ("No, two brushes", False), ("", False)])
+def test_judge_keeps_only_what_is_answered_with_yes(
+    photos: list[LabelledImage], answer: str, passes: bool
+) -> None:
+    with chat_server(says(answer)) as (config, asked):
+        if passes:
+            check_judge(photos[0], config)
+        else:
+            with pytest.raises(Rejected, match="judge"):
+                check_judge(photos[0], config)
+    assert b"data:image/png;base64," in asked[0]
+    assert photos[0].instruction.encode() in asked[0]
+
+
+def test_chat_tries_again_after_a_server_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with chat_server((503, "busy"), says("fine")) as (config, asked):
+        assert ask(config, "well?") == "fine"
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("reply", [(500, "boom"), (404, "nothing"), (200, "<html>"), (200, "{}")])
+def test_when_chat_fails_expect_error_naming_its_address(
+    reply: tuple[int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with chat_server(reply) as (config, _), pytest.raises(ChatError, match="chat/completions"):
+        ask(config, "well?")
+
+
+def test_when_nothing_listens_expect_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with pytest.raises(ChatError, match=r"127\.0\.0\.1:9"):
+        ask(ChatConfig("http://127.0.0.1:9/v1", "tiny", attempts=1), "well?")
+
+
+def test_when_chat_address_is_no_http_expect_error() -> None:
+    with pytest.raises(ChatError, match="expected an http"):
+        ask(ChatConfig("file:///etc", "tiny"), "well?")
+
+
+def test_a_language_model_may_word_the_looks(photos: list[LabelledImage]) -> None:
+    with chat_server(says("- a teal rubber brush\n\n- a striped wooden one")) as (config, _):
+        looks = describe_with_chat(photos[:1], config, count=5)
+    assert looks == {"photo0": ("a teal rubber brush", "a striped wooden one")}
+
+
+def test_when_a_language_model_is_silent_expect_error_naming_the_image(
+    photos: list[LabelledImage],
+) -> None:
+    with chat_server(says(" ")) as (config, _), pytest.raises(ChatError, match="photo0"):
+        describe_with_chat([replace(photos[0])], config)
