@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..perception.frame import FloatArray
+from .collision import TABLE
 from .kinematics import Kinematics
 from .plan import PlanError, Waypoint
 
@@ -64,26 +65,36 @@ def straight_line(
     The TCP turns the short way; where that fails and the turn is large, the other way round.
     """
     base_from_start = kinematics.forward(start)
-    turns = _turns(base_from_start, waypoint.base_from_tcp)
-    failure: PlanError | None = None
-    for turn in turns:
+    way, *other_way = (
+        _poses(base_from_start, waypoint, turn, settings)
+        for turn in _turns(base_from_start, waypoint.base_from_tcp)
+    )
+    try:
+        return _follow(kinematics, start, waypoint, way, settings)
+    except PlanError as error:
+        if not other_way:
+            raise
         try:
-            return _follow(
-                kinematics, start, waypoint, _poses(base_from_start, waypoint, turn, settings), settings
-            )
-        except PlanError as error:
-            failure = failure or error
-    raise failure or PlanError(f"{waypoint.phase}: no line")
+            return _follow(kinematics, start, waypoint, other_way[0], settings)
+        except PlanError:
+            raise error from None
 
 
 def joint_line(
     kinematics: Kinematics, start: FloatArray, waypoint: Waypoint, settings: PathSettings
 ) -> FloatArray:
-    """Joint positions (N, J) on a straight line in joint space, or on a Cartesian one where that collides."""
+    """Joint positions (N, J) on a straight line in joint space, or on a Cartesian one where that collides.
+
+    An arm that starts out folded onto itself may unfold.
+    """
     goal = kinematics.inverse(waypoint.base_from_tcp, start, waypoint.phase)
     count = max(2, int(np.ceil(np.abs(goal - start).max() / settings.joint_step)))
     line = start + np.linspace(0.0, 1.0, count + 1)[1:, None] * (goal - start)
-    if all(kinematics.collisions.find(q) is None for q in line):
+    hits = [kinematics.collisions.find(q) for q in line]
+    leaving = 0
+    if kinematics.collisions.find(start) is not None:
+        leaving = next((i for i, hit in enumerate(hits) if hit is None or TABLE in hit), 0)
+    if not any(hits[leaving:]):
         return line
     return straight_line(kinematics, start, waypoint, settings)
 

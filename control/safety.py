@@ -188,10 +188,10 @@ class SafetyGate:
             return f"command: expected {len(self._velocities)} positions, got {np.shape(command.positions)}"
         if not np.isfinite(command.positions).all():
             return f"command: positions are not finite: {command.positions}"
-        if not command.stamp > self._stamp:
-            return f"command: stamp {command.stamp} repeats or precedes the last one, {self._stamp}"
         if not -EPSILON <= now - command.stamp <= age:
             return f"command: stale, {now - command.stamp:.3f} s old (at most {age:g})"
+        if not command.stamp > self._stamp:
+            return f"command: stamp {command.stamp} repeats or precedes the last one, {self._stamp}"
         return ""
 
     def _limit(self, positions: FloatArray, dt: float) -> GateResult:

@@ -60,16 +60,19 @@ def plan_trajectories(
         PlanError: naming the waypoint that cannot be reached safely. Nothing has moved.
     """
     settings = settings or TrajectorySettings()
+    if not plan.waypoints:
+        raise PlanError(f"{plan.primitive}: the plan has no waypoints")
     outside = kinematics.limits.outside(start)
     if outside is not None:
         raise PlanError(f"start: {outside}; move that joint back inside its limits first")
-    failure: PlanError | None = None
-    for turned in _turned_plans(plan, kinematics, start):
+    first, second = _turned_plans(plan, kinematics, start)
+    try:
+        return _time_phases(first, kinematics, start, settings)
+    except PlanError as error:
         try:
-            return _time_phases(turned, kinematics, start, settings)
-        except PlanError as error:
-            failure = failure or error
-    raise failure or PlanError("the plan has no waypoints")
+            return _time_phases(second, kinematics, start, settings)
+        except PlanError:
+            raise error from None
 
 
 def _time_phases(
@@ -204,6 +207,7 @@ def _sample(
     states = [profile.at_time(min(t * slower, profile.duration)) for t in times]
     u = np.array([state[0][0] for state in states])
     rate = np.array([state[1][0] for state in states]) * slower
+    rate[[0, -1]] = 0.0  # ruckig ends within rounding
     return times, spline(u), spline(u, 1) * rate[:, None]
 
 
