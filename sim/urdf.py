@@ -6,6 +6,7 @@ A family describes an object as links made of primitive parts, joined by fixed, 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -40,6 +41,7 @@ class Part:
         mass: kilograms.
         mesh: file name of a mesh, absolute or relative to the model's `asset_dir`.
         solid: whether it collides; a part that does not is decoration.
+        extent: of a mesh, metres: edges of the box whose inertia it is given.
     """
 
     shape: Shape
@@ -50,6 +52,7 @@ class Part:
     mass: float = 0.02
     mesh: str = ""
     solid: bool = True
+    extent: Vector = (0.05, 0.05, 0.05)
 
 
 @dataclass(frozen=True)
@@ -183,8 +186,8 @@ def _joint_element(joint: Joint) -> ElementTree.Element:
 
 
 def _part_inertia(part: Part) -> FloatArray:
-    """Inertia (3, 3) about the part's centre in its own axes; a mesh counts as a 5 cm box times its scale."""
-    a, b, c = part.size
+    """Inertia (3, 3) about the part's centre turned into the link's axes."""
+    a, b, _ = part.size
     if part.shape == "sphere":
         diagonal = [0.4 * a * a] * 3
     elif part.shape in ("cylinder", "capsule"):
@@ -192,7 +195,7 @@ def _part_inertia(part: Part) -> FloatArray:
         side = (3 * a * a + length * length) / 12
         diagonal = [side, side, a * a / 2]
     else:
-        x, y, z = (a, b, c) if part.shape == "box" else (0.05 * a, 0.05 * b, 0.05 * c)
+        x, y, z = part.size if part.shape == "box" else part.extent
         diagonal = [(y * y + z * z) / 12, (x * x + z * z) / 12, (x * x + y * y) / 12]
     rotation = Rotation.from_euler("xyz", part.rpy).as_matrix()
     return part.mass * rotation @ np.diag(diagonal) @ rotation.T
@@ -218,7 +221,10 @@ def _inertial_element(parts: Sequence[Part]) -> ElementTree.Element:
     moments, axes = np.linalg.eigh(total.inertia)
     if np.linalg.det(axes) < 0:
         axes[:, 0] *= -1
-    rpy = Rotation.from_matrix(axes).as_euler("xyz")
+    with warnings.catch_warnings():
+        # At gimbal lock the decomposition is not unique; any of them will do.
+        warnings.simplefilter("ignore", UserWarning)
+        rpy = Rotation.from_matrix(axes).as_euler("xyz")
     element = ElementTree.Element("inertial")
     ElementTree.SubElement(element, "origin", xyz=_numbers(total.centre), rpy=_numbers(rpy))
     ElementTree.SubElement(element, "mass", value=f"{total.mass:.9g}")

@@ -26,7 +26,7 @@ from ..perception.frame import FloatArray, RgbdFrame
 from .camera import Camera, CameraConfig, Renderer
 from .objects import LinkPoint, ObjectModel, PlacedObject
 from .shadows import cast, light_camera, shadow_mask
-from .urdf import Colour, Vector
+from .urdf import Colour, Vector, xml_lines
 
 PANDA_URDF = str(Path(pybullet_data.getDataPath()) / "franka_panda" / "panda.urdf")
 ARM_JOINTS = tuple(range(7))
@@ -283,6 +283,30 @@ class World:
         """
         self.bullet.changeVisualShape(body, link, textureUniqueId=self._texture(image))
 
+    def visual_shapes(self, placed: PlacedObject) -> list[tuple[int, int, Colour]]:
+        """(link index, index of the shape in its link, RGBA as loaded) of every visible shape."""
+        counts: dict[int, int] = {}
+        shapes = []
+        for entry in self.bullet.getVisualShapeData(placed.body):
+            link, rgba = entry[1], entry[7]
+            shapes.append((link, counts.get(link, 0), (rgba[0], rgba[1], rgba[2], rgba[3])))
+            counts[link] = counts.get(link, 0) + 1
+        return shapes
+
+    def paint(
+        self,
+        placed: PlacedObject,
+        link: int,
+        shape: int,
+        rgba: Colour,
+        image: NDArray[np.uint8] | None = None,
+    ) -> None:
+        """Colour one visible shape, and cover it with a texture where one is given."""
+        texture = -1 if image is None else self._texture(image)
+        self.bullet.changeVisualShape(
+            placed.body, link, shapeIndex=shape, rgbaColor=rgba, textureUniqueId=texture
+        )
+
     def render(self) -> RgbdFrame:
         """Draw the present state."""
         frame, _ = self.render_with_bodies()
@@ -403,7 +427,7 @@ class World:
             root = ElementTree.fromstring(text)  # noqa: S314 - made here, or vetted by `user_objects`
             for mesh in root.iter("mesh"):
                 mesh.set("filename", str(Path(model.asset_dir) / mesh.get("filename", "")))
-            text = ElementTree.tostring(root, encoding="unicode")
+            text = xml_lines(root)
         path = Path(self._files.name) / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.urdf"
         if not path.exists():
             path.write_text(text)

@@ -1,0 +1,148 @@
+"""One scored run: stage a scene, take keypoints from somewhere, plan, move, judge from simulator state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from ..affordance.model import Prediction
+from ..affordance.schema import Affordance
+from ..control.execute import run
+from ..control.plan import JointTrajectory, PlanError
+from ..control.primitives import PrimitiveSettings, plan
+from ..control.trajectory import plan_trajectories
+from ..perception.frame import ImageArray
+from .arm import SimulatedArm, panda_kinematics
+from .objects import Category, Split
+from .staging import StagedScene
+from .task import TaskName
+from .world import HOME, World
+
+# Simulated seconds after the arm has stopped, before judgement.
+REST_SECONDS = 1.0
+FRAME_EVERY = 6
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One scored run.
+
+    Attributes:
+        task: which.
+        split: whose families.
+        seed: of the scene.
+        instruction: the text.
+        families: names by category.
+        success: read from simulator state.
+        reason: why not, empty on success: "invalid prediction: …", "plan: …", "halted: …", "stalled: …",
+            "empty_grasp: …" or "goal not reached".
+        measures: quantities behind the judgement.
+        affordance: the keypoints used, as JSON, None when invalid.
+        seconds: wall time by stage (plan, move).
+        simulated_seconds: how long the arm moved.
+    """
+
+    task: TaskName
+    split: Split
+    seed: int
+    instruction: str
+    families: Mapping[Category, str]
+    success: bool
+    reason: str
+    measures: Mapping[str, float]
+    affordance: dict[str, object] | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    simulated_seconds: float = 0.0
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def oracle(staged: StagedScene) -> Prediction:
+    """The true keypoints, with full confidence."""
+    return Prediction(staged.affordance, {name: 1.0 for name, _ in staged.affordance.keypoints()})
+
+
+def act(
+    world: World,
+    staged: StagedScene,
+    prediction: Prediction,
+    settings: PrimitiveSettings | None = None,
+    film: Callable[[ImageArray], None] | None = None,
+) -> Episode:
+    """Carry out a prediction in the scene that was just staged, and judge.
+
+    An invalid prediction or an impossible plan is a failed episode in which nothing moves.
+
+    Args:
+        world: holds the staged scene.
+        staged: it.
+        prediction: the keypoints to use.
+        settings: of the motion primitives.
+        film: receives a picture uint8 (H, W, 3) about ten times a simulated second; the default draws none.
+    """
+    if prediction.affordance is None:
+        return _scored(world, staged, None, f"invalid prediction: {prediction.error}", {}, 0.0)
+    started = time.perf_counter()
+    try:
+        trajectories = _trajectories(staged, prediction.affordance, settings)
+    except PlanError as error:
+        seconds = {"plan": time.perf_counter() - started}
+        return _scored(world, staged, prediction.affordance, f"plan: {error}", seconds, 0.0)
+    planned, steps = time.perf_counter(), world.steps
+    arm = SimulatedArm(world, on_period=None if film is None else _camera(world, film))
+    execution = run(arm, trajectories)
+    world.settle(REST_SECONDS)
+    seconds = {"plan": planned - started, "move": time.perf_counter() - planned}
+    reason = "" if execution.status == "done" else f"{execution.status}: {execution.message}"
+    moved = (world.steps - steps) * world.config.time_step
+    return _scored(world, staged, prediction.affordance, reason, seconds, moved)
+
+
+def _trajectories(
+    staged: StagedScene, affordance: Affordance, settings: PrimitiveSettings | None
+) -> list[JointTrajectory]:
+    motion = plan(staged.task.primitive, affordance, staged.frame, settings)
+    return plan_trajectories(motion, panda_kinematics(), np.array(HOME))
+
+
+def _scored(
+    world: World,
+    staged: StagedScene,
+    affordance: Affordance | None,
+    reason: str,
+    seconds: Mapping[str, float],
+    moved: float,
+) -> Episode:
+    judgement = staged.task.judge(world, staged.scene)
+    success = judgement.success and not reason
+    return Episode(
+        staged.task.name,
+        staged.split,
+        staged.seed,
+        staged.scene.instruction,
+        staged.families,
+        success,
+        reason or ("" if success else "goal not reached"),
+        judgement.measures,
+        None if affordance is None else affordance.to_json(),
+        seconds,
+        moved,
+    )
+
+
+def _camera(world: World, film: Callable[[ImageArray], None]) -> Callable[[], None]:
+    """Films every sixth control period."""
+    periods = 0
+
+    def on_period() -> None:
+        nonlocal periods
+        if periods % FRAME_EVERY == 0:
+            film(world.render().rgb)
+        periods += 1
+
+    return on_period
