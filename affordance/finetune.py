@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Generator
 
+from ..core.checkpoint import CheckpointStore
 from .augment import AugmentConfig, augment
 from .encoding import Batch, encode
 from .heatmap import HeatmapKeypointModel
@@ -65,6 +66,7 @@ def finetune(
     samples: Sequence[LabelledImage],
     validation: Sequence[LabelledImage] = (),
     config: FinetuneConfig | None = None,
+    store: CheckpointStore | None = None,
     progress: Progress | None = None,
     log: Log | None = None,
 ) -> HeatmapKeypointModel:
@@ -76,6 +78,7 @@ def finetune(
         validation: of other object instances; the tuned model is the one with the least mean keypoint error
             on them. Without any, it is the last one.
         config: how.
+        store: gets checkpoints; where it holds one, tuning goes on from there, bit for bit.
         progress: called with (steps done, steps in all).
         log: called with the step and its figures.
     """
@@ -91,6 +94,7 @@ def finetune(
         source,
         config.training,
         evaluate=validation_error if validation else None,
+        store=store,
         progress=progress,
         log=log,
     )

@@ -10,13 +10,14 @@ import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Generator, Tensor
 
+from ..core.checkpoint import CheckpointStore
 from .encoding import Batch
 from .heatmap import HeatmapKeypointModel
 from .loss import Loss, affordance_loss
@@ -40,6 +41,8 @@ class TrainingConfig:
         average: decay of the running mean of the weights, which is the result.
         evaluate_every: steps between two looks at the validation set.
         patience: looks without progress after which training stops.
+        precision: of the network's arithmetic; "bf16" keeps the weights in float32.
+        checkpoint_every: steps between two checkpoints, where there is a store for them.
         seed: of every random draw.
     """
 
@@ -52,6 +55,8 @@ class TrainingConfig:
     average: float = 0.95
     evaluate_every: int = 55
     patience: int = 4
+    precision: Literal["no", "bf16"] = "no"
+    checkpoint_every: int = 100
     seed: int = 0
 
 
@@ -90,11 +95,32 @@ class TrainingState:
     looks_since_best: int = 0
     step: int = 0
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything as a tree for a checkpoint."""
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+            "best_error": self.best_error,
+            "looks_since_best": self.looks_since_best,
+            "step": self.step,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take everything over from `state_dict`."""
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best = dict(state["best"])
+        self.best_error = state["best_error"]
+        self.looks_since_best = state["looks_since_best"]
+        self.step = state["step"]
+
 
 def start(model: HeatmapKeypointModel, config: TrainingConfig) -> TrainingState:
     """A fresh state; `model` itself stays as it is."""
     model, average = deepcopy(model).train(), deepcopy(model).eval().requires_grad_(False)
-    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     groups = [
@@ -117,25 +143,28 @@ def train(
     source: BatchSource,
     config: TrainingConfig,
     evaluate: Evaluate | None = None,
-    save: Callable[[TrainingState], None] | None = None,
+    store: CheckpointStore | None = None,
     progress: Progress | None = None,
     log: Log | None = None,
 ) -> HeatmapKeypointModel:
-    """Train from where the state stands to the end, and return the averaged (with `evaluate`: best) model.
+    """Train to the end and return the averaged (with `evaluate`: the best averaged) model.
 
     Args:
-        state: from `start`, or restored.
+        state: from `start`.
         source: the images of a step.
         config: how.
         evaluate: the validation error of a model; None trains all steps.
-        save: called after every look at the validation set, e.g. to write a checkpoint.
+        store: gets checkpoints; where it holds one, training goes on from there.
         progress: called with (steps done, steps in all).
         log: called with the step and its figures.
 
     Raises:
         NotFiniteLoss: see there.
     """
-    accelerator = Accelerator()
+    newest = store.load_newest() if store is not None else None
+    if newest is not None:
+        state.load_state_dict(newest.state)
+    accelerator = Accelerator(mixed_precision=config.precision)
     model, optimizer = accelerator.prepare(state.model, state.optimizer)
     state.average.to(accelerator.device)
     while state.step < config.steps and state.looks_since_best < config.patience:
@@ -143,8 +172,8 @@ def train(
         state.step += 1
         if state.step % config.evaluate_every == 0 or state.step == config.steps:
             figures |= _look(state, evaluate)
-            if save is not None:
-                save(state)
+        if store is not None and state.step % config.checkpoint_every == 0:
+            store.save(state.step, state.state_dict())
         if log is not None:
             log(state.step, figures)
         if progress is not None:
