@@ -80,6 +80,17 @@ class HandEyeResult:
     rms: float
     residuals: tuple[ViewResidual, ...]
 
+    @property
+    def parent_from_camera_name(self) -> str:
+        """What `parent_from_camera` is called in files: "base_from_camera" or "hand_from_camera"."""
+        return "base_from_camera" if self.setup == "eye_to_hand" else "hand_from_camera"
+
+    def camera_from_board(self, base_from_hand: Sequence[FloatArray]) -> list[FloatArray]:
+        """Where each view's board is, by the calibration and the hand pose: (4, 4) each."""
+        camera_from_parent = _inverse(self.parent_from_camera)
+        carriers = [_parent_from_carrier(pose, self.setup) for pose in base_from_hand]
+        return [camera_from_parent @ pose @ self.carrier_from_board for pose in carriers]
+
 
 def calibrate_intrinsics(
     views: Sequence[BoardView], distortion_terms: DistortionTerms = 5
@@ -140,7 +151,7 @@ def calibrate_hand_eye(
     boards = [board_pose(view, intrinsics) for view in views]
     # Both setups are one problem, for every view:
     # camera_from_board = camera_from_parent @ parent_from_carrier @ carrier_from_board.
-    parent_from_carrier = [pose if setup == "eye_to_hand" else _inverse(pose) for pose in base_from_hand]
+    parent_from_carrier = [_parent_from_carrier(pose, setup) for pose in base_from_hand]
     start = _robot_world_hand_eye(boards, parent_from_carrier)
     camera_from_parent, carrier_from_board = _refine(views, parent_from_carrier, intrinsics, *start)
     predicted = [camera_from_parent @ pose @ carrier_from_board for pose in parent_from_carrier]
@@ -237,6 +248,10 @@ def _refine(
 
     solution = least_squares(errors, np.zeros(12), loss="soft_l1", x_scale="jac")
     return transforms(solution.x)
+
+
+def _parent_from_carrier(base_from_hand: FloatArray, setup: Setup) -> FloatArray:
+    return base_from_hand if setup == "eye_to_hand" else _inverse(base_from_hand)
 
 
 def _inverse(transform: FloatArray) -> FloatArray:

@@ -135,6 +135,30 @@ def reprojection(view: BoardView, intrinsics: Intrinsics, camera_from_board: Flo
     return intrinsics.project(points) - view.pixels
 
 
+def draw_view(
+    image: ImageArray, view: BoardView, intrinsics: Intrinsics, camera_from_board: FloatArray
+) -> ImageArray:
+    """A copy of the RGB image with the corners seen (green), where the pose puts them (red), and the axes."""
+    canvas = image.copy()
+    expected = view.pixels + reprojection(view, intrinsics, camera_from_board)
+    for seen, predicted in zip(view.pixels, expected, strict=True):
+        cv2.circle(canvas, _subpixel(seen), 5 * 16, (40, 200, 80), 1, cv2.LINE_AA, shift=4)
+        if np.isfinite(predicted).all():
+            cv2.drawMarker(canvas, tuple(np.rint(predicted).astype(int)), (230, 40, 40), cv2.MARKER_CROSS, 7)
+    # OpenCV draws x red, y green, z blue in BGR.
+    canvas = np.ascontiguousarray(canvas[..., ::-1])
+    rotation = cv2.Rodrigues(camera_from_board[:3, :3])[0]
+    square = float(np.linalg.norm(view.points[1] - view.points[0]))
+    lens = np.array(intrinsics.distortion)
+    cv2.drawFrameAxes(canvas, intrinsics.matrix, lens, rotation, camera_from_board[:3, 3], 2 * square, 2)
+    return np.ascontiguousarray(canvas[..., ::-1])
+
+
+def _subpixel(pixel: FloatArray) -> tuple[int, int]:
+    """A pixel in the sixteenths that OpenCV draws with at shift 4."""
+    return round(pixel[0] * 16), round(pixel[1] * 16)
+
+
 def check_size(view: BoardView, intrinsics: Intrinsics) -> None:
     """Refuse a view of another size than the intrinsics.
 
