@@ -15,7 +15,26 @@ from ..affordance.schema import Affordance, InvalidKeypoints, KeypointName
 from ..affordance.units import from_pixel, to_pixel
 from .transform import Transform
 
-Follow = Literal["auto", "scene", "target", "target_frame", "function", "function_frame"]
+Follow = Literal[
+    "auto",
+    "scene",
+    "target",
+    "target_frame",
+    "target_line",
+    "target_edge",
+    "function",
+    "function_frame",
+]
+FloatArray = NDArray[np.float64]
+Turn = Literal["shift", "frame", "line", "edge"]
+_TURNS: Mapping[Follow, Turn] = {
+    "target": "shift",
+    "function": "shift",
+    "target_frame": "frame",
+    "function_frame": "frame",
+    "target_line": "line",
+    "target_edge": "edge",
+}
 FREE_POINTS: tuple[KeypointName, ...] = ("pre_contact", "post_contact")
 
 
@@ -25,52 +44,85 @@ class SynthesisError(ValueError):
 
 @dataclass(frozen=True)
 class KeypointBinding:
-    """What the two free-space points follow, and whether the target may be free as well.
+    """What keypoints in free space follow; points on an object always move with that object.
 
-    `scene` stays; `target` and `function` keep the offset from that keypoint (rigid translation);
-    `target_frame` and `function_frame` turn with its object as well, and when they lie on that object they
-    move like any other spot of it. `auto` reads the geometry: when
-    the target sits on the very object that is grasped (or nothing is grasped) the motion follows that
-    object's own axes, so `target_frame`; on any other object `target`; off every object `scene`.
+    * `scene` stays where it is.
+    * `target`, `function` keep the offset from that keypoint: a rigid translation.
+    * `target_frame`, `function_frame` turn with that keypoint's object as well; on the object itself they
+      move like any other spot of it.
+    * `target_line` turns as the line from grasp to target turns.
+    * `target_edge` is tied to something of the scene that the target is driven towards, such as the table's
+      edge: it slides sideways with the target, and not along the way to it.
+    * `auto` reads the geometry: `target_frame` when the target sits on the object that is grasped or nothing
+      is grasped, else `target`; a target in free space must be bound by a rule.
 
     Attributes:
         pre_contact: rule for that point.
         post_contact: rule for that point.
-        free_target: whether a target off every object is meant so; else it is an error.
+        target: rule for a target off every object; with `auto` it is an error.
         snap_px: how far off its object a clicked point may lie.
     """
 
     pre_contact: Follow = "auto"
     post_contact: Follow = "auto"
-    free_target: bool = False
+    target: Follow = "auto"
     snap_px: float = 6.0
+
+    def __post_init__(self) -> None:
+        if self.target.startswith("target"):
+            raise ValueError(f"target={self.target}: the target cannot follow itself")
+
+
+TASK_BINDINGS: Mapping[str, KeypointBinding] = {
+    "sweep": KeypointBinding(pre_contact="target", post_contact="target_edge"),
+    "drawer": KeypointBinding(pre_contact="target_frame", post_contact="target_frame"),
+    "towel": KeypointBinding(pre_contact="target_frame", post_contact="target_frame"),
+    "pour": KeypointBinding(pre_contact="target_line", post_contact="target"),
+    "unplug": KeypointBinding("function_frame", "function_frame", "function_frame"),
+}
+"""The binding that each of the five tasks' keypoints obey, by the task's name."""
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """How one keypoint moves: with object `group` at its own place, or relative to the point `pivot`.
+    """How one keypoint moves: with object `group` at its own place, or relative to another keypoint.
 
     Attributes:
         group: index of the moving object, None for the scene.
         pivot: (2,) px of the keypoint that is followed; None when the point itself lies on the object.
-        turns: whether the offset from the pivot turns with the object; its length stays either way.
+        turn: what becomes of the offset from the pivot.
+        start: for `line`, the (2,) px of the grasp and the index of its object.
     """
 
     group: int | None
-    pivot: NDArray[np.float64] | None = None
-    turns: bool = False
+    pivot: FloatArray | None = None
+    turn: Turn = "shift"
+    start: tuple[FloatArray, int | None] | None = None
 
-    def moved(self, point: NDArray[np.float64], transforms: Sequence[Transform]) -> NDArray[np.float64]:
+    def moved(self, point: FloatArray, transforms: Sequence[Transform]) -> FloatArray:
         """Where a (2,) px point goes."""
         if self.group is None:
             return point
         transform = transforms[self.group]
         if self.pivot is None:
             return transform.points(point)[0]
-        offset = point - self.pivot
-        if self.turns:
-            offset = transform.turned(self.pivot, offset)
-        return transform.points(self.pivot)[0] + offset
+        pivot = transform.points(self.pivot)[0]
+        return pivot + self._turned(point - self.pivot, pivot, transforms)
+
+    def _turned(self, offset: FloatArray, pivot: FloatArray, transforms: Sequence[Transform]) -> FloatArray:
+        """The offset (2,) from the pivot, which has moved to `pivot`."""
+        assert self.pivot is not None  # noqa: S101 (asked only for points with a pivot)
+        assert self.group is not None  # noqa: S101
+        if self.turn == "frame":
+            return transforms[self.group].turned(self.pivot, offset)
+        if self.turn == "line" and self.start is not None:
+            start, group = self.start
+            begin = start if group is None else transforms[group].points(start)[0]
+            return _rotated(offset, self.pivot - start, pivot - begin)
+        if self.turn == "edge":
+            way = offset / max(float(np.linalg.norm(offset)), 1e-9)
+            return offset - way * float(way @ (pivot - self.pivot))
+        return offset
 
 
 def anchors(
@@ -87,20 +139,23 @@ def anchors(
         SynthesisError: a grasp, function or target point lies on no object.
     """
     height, width = groups.shape
-    pixels: dict[KeypointName, NDArray[np.float64]] = {
+    pixels: dict[KeypointName, FloatArray] = {
         name: to_pixel(point, width, height) for name, point in image.affordance.keypoints()
     }
     found: dict[KeypointName, Anchor] = {}
     for name, _ in image.affordance.keypoints():
-        if name in FREE_POINTS:
-            continue
-        group = _group_at(groups, pixels[name], binding.snap_px)
-        if group is None and not (name == "target" and binding.free_target):
+        group = None if name in FREE_POINTS else _group_at(groups, pixels[name], binding.snap_px)
+        if group is not None:
+            found[name] = Anchor(group)
+        elif name not in FREE_POINTS and (name != "target" or binding.target == "auto"):
             raise SynthesisError(f"image {image.id!r}: {name} lies on no object of masks")
-        found[name] = Anchor(group)
-    for name in FREE_POINTS:
-        if name in pixels:
-            rule = binding.pre_contact if name == "pre_contact" else binding.post_contact
+    rules: dict[KeypointName, Follow] = {
+        "target": binding.target,
+        "pre_contact": binding.pre_contact,
+        "post_contact": binding.post_contact,
+    }
+    for name, rule in rules.items():
+        if name in pixels and name not in found:
             found[name] = _free_anchor(name, rule, found, pixels, groups)
     return found
 
@@ -145,7 +200,7 @@ def _free_anchor(
     name: KeypointName,
     rule: Follow,
     found: Mapping[KeypointName, Anchor],
-    pixels: Mapping[KeypointName, NDArray[np.float64]],
+    pixels: Mapping[KeypointName, FloatArray],
     groups: NDArray[np.uint8],
 ) -> Anchor:
     if rule == "auto":
@@ -154,10 +209,11 @@ def _free_anchor(
     anchor = found.get(followed)
     if rule == "scene" or anchor is None or anchor.group is None:
         return Anchor(None)
-    turns = rule.endswith("_frame")
-    if turns and _group_at(groups, pixels[name], 0) == anchor.group:
+    turn = _TURNS[rule]
+    if turn == "frame" and _group_at(groups, pixels[name], 0) == anchor.group:
         return Anchor(anchor.group)
-    return Anchor(anchor.group, pivot=pixels[followed], turns=turns)
+    start = (pixels["grasp"], found["grasp"].group) if turn == "line" and "grasp" in found else None
+    return Anchor(anchor.group, pixels[followed], turn, start)
 
 
 def _geometric_rule(found: Mapping[KeypointName, Anchor]) -> Follow:
@@ -167,7 +223,7 @@ def _geometric_rule(found: Mapping[KeypointName, Anchor]) -> Follow:
     return "target_frame" if grasp is None or grasp.group == target.group else "target"
 
 
-def _group_at(groups: NDArray[np.uint8], pixel: NDArray[np.float64], snap_px: float) -> int | None:
+def _group_at(groups: NDArray[np.uint8], pixel: FloatArray, snap_px: float) -> int | None:
     """Index of the object under a point, else of the nearest one within `snap_px`."""
     height, width = groups.shape
     x, y = round(float(pixel[0])), round(float(pixel[1]))
@@ -180,6 +236,13 @@ def _group_at(groups: NDArray[np.uint8], pixel: NDArray[np.float64], snap_px: fl
     distance = np.hypot(xs + x0 - pixel[0], ys + y0 - pixel[1])
     best = int(distance.argmin())
     return int(window[ys[best], xs[best]]) - 1 if distance[best] <= max(snap_px, 0.75) else None
+
+
+def _rotated(offset: FloatArray, before: FloatArray, after: FloatArray) -> FloatArray:
+    """An offset (2,) turned by the angle between two directions (2,)."""
+    angle = np.arctan2(after[1], after[0]) - np.arctan2(before[1], before[0])
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s], [s, c]]) @ offset
 
 
 def touching_groups(masks: NDArray[np.uint8], gap_px: int = 2) -> list[tuple[int, ...]]:

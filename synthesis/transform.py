@@ -32,7 +32,7 @@ class TransformConfig:
     """Ranges of the random map h.
 
     Attributes:
-        scale: lowest and highest scale, drawn for x and y independently.
+        scale: lowest and highest scale, drawn for the object's two axes independently.
         rotation_deg: largest rotation either way.
         shift: largest shift either way, as a fraction of the image's width and height.
         elastic: largest Lipschitz constant of the smooth random warp; 0 switches it off.
@@ -357,19 +357,31 @@ class Box:
 
 
 def random_transform(config: TransformConfig, mask: NDArray, rng: np.random.Generator) -> Transform:
-    """Draw h for the object under an (H, W) boolean mask; the pivot is the mask's centroid."""
+    """Draw h for the object under an (H, W) boolean mask.
+
+    The pivot is the mask's centroid, and the two scales apply along and across the object's own long axis, so
+    that its right angles stay right.
+    """
     height, width = mask.shape
     points = np.argwhere(mask)[:, ::-1].astype(np.float64)
     pivot = points.mean(axis=0)
     angle = math.radians(rng.uniform(-config.rotation_deg, config.rotation_deg))
-    scales = rng.uniform(*config.scale, size=2)
+    axes = principal_axes(points)
     c, s = math.cos(angle), math.sin(angle)
-    linear = np.array([[c, -s], [s, c]]) @ np.diag(scales)
+    linear = np.array([[c, -s], [s, c]]) @ axes.T @ np.diag(rng.uniform(*config.scale, size=2)) @ axes
     shift = rng.uniform(-config.shift, config.shift, size=2) * (width, height)
     size = max(float(np.ptp(points, axis=0).max()), 8.0)
     elastic = _random_elastic(config.elastic, size, rng)
-    taper = _random_taper(config, points, pivot, rng)
+    taper = _random_taper(config, (points - pivot) @ axes[0], axes[0], pivot, rng)
     return Transform(linear, shift, pivot, elastic, taper)
+
+
+def principal_axes(points: FloatArray) -> FloatArray:
+    """Rows: unit vectors along the longest and the shortest extent of (N, 2) points."""
+    if len(points) < 3:
+        return np.eye(2)
+    _, vectors = np.linalg.eigh(np.cov(points.T))
+    return vectors[:, ::-1].T
 
 
 def _random_elastic(lipschitz: float, size: float, rng: np.random.Generator) -> Elastic | None:
@@ -388,14 +400,12 @@ def _random_elastic(lipschitz: float, size: float, rng: np.random.Generator) -> 
 
 
 def _random_taper(
-    config: TransformConfig, points: FloatArray, pivot: FloatArray, rng: np.random.Generator
+    config: TransformConfig, along: FloatArray, axis: FloatArray, pivot: FloatArray, rng: np.random.Generator
 ) -> Taper | None:
     draw = rng.uniform(-1, 1, size=4)
     if rng.random() >= config.taper_probability or (config.taper_width, config.taper_stretch) == (0, 0):
         return None
-    _, axes = np.linalg.eigh(np.cov((points - pivot).T) + 1e-6 * np.eye(2))
-    axis = axes[:, -1]
-    length = float(np.ptp((points - pivot) @ axis)) + 1.0
+    length = float(np.ptp(along)) + 1.0
     return Taper(
         centre=pivot,
         angle=math.atan2(axis[1], axis[0]),

@@ -9,7 +9,14 @@ import pytest
 from kalie.affordance.labels import LabelledImage, Provenance
 from kalie.affordance.schema import Affordance, InvalidKeypoints, Keypoint
 from kalie.affordance.units import from_pixel, to_pixel
-from kalie.synthesis.binding import KeypointBinding, SynthesisError, anchors, move_affordance, touching_groups
+from kalie.synthesis.binding import (
+    TASK_BINDINGS,
+    KeypointBinding,
+    SynthesisError,
+    anchors,
+    move_affordance,
+    touching_groups,
+)
 from kalie.synthesis.transform import Transform
 
 SIZE = 100
@@ -95,6 +102,37 @@ def test_binding_rule_decides_what_a_free_point_follows(rule: str, expected: tup
     assert after["post_contact"] == pytest.approx(expected)
 
 
+def test_a_point_tied_to_an_edge_slides_along_it() -> None:
+    # The stroke runs right; the target moves right and down, the end of the stroke only down.
+    points = {**POINTS, "post_contact": (95.0, 60.0)}
+    binding = KeypointBinding(post_contact="target_edge")
+    after = moved(photo(**points), binding, Transform.identity(), shifted(6, 9))
+    assert after["post_contact"] == pytest.approx([95, 69])
+
+
+def test_a_point_on_the_way_from_grasp_to_target_stays_on_it() -> None:
+    grasp, target = np.array(POINTS["grasp"]), np.array(POINTS["target"])
+    before = target - 20 * (target - grasp) / np.linalg.norm(target - grasp)
+    points = {**POINTS, "pre_contact": (float(before[0]), float(before[1]))}
+    binding = KeypointBinding(pre_contact="target_line")
+    after = moved(photo(**points), binding, shifted(8, -5), shifted(-6, 11))
+    way = after["target"] - after["grasp"]
+    expected = after["target"] - 20 * way / np.linalg.norm(way)
+    assert after["pre_contact"] == pytest.approx(expected)
+
+
+def test_a_free_target_may_turn_with_the_pulled_object() -> None:
+    points = {"grasp": (15.0, 20.0), "function": (15.0, 20.0), "target": (60.0, 20.0)}
+    turn = Transform(np.array([[0.0, -1.0], [1.0, 0.0]]), np.zeros(2), np.array([15.0, 20.0]))
+    after = moved(photo(**points), TASK_BINDINGS["unplug"], turn, Transform.identity())
+    assert after["target"] == pytest.approx([15, 65])
+
+
+def test_when_the_target_is_told_to_follow_itself_expect_error() -> None:
+    with pytest.raises(ValueError, match="target=target_frame"):
+        KeypointBinding(target="target_frame")
+
+
 def test_a_click_just_beside_its_object_still_belongs_to_it() -> None:
     after = moved(photo(**{**POINTS, "grasp": (15.0, 29.0)}), KeypointBinding(), shifted(5, 5), shifted(0, 0))
     assert after["grasp"] == pytest.approx([20, 34])
@@ -121,7 +159,7 @@ def test_when_a_point_lies_on_no_object_expect_error_naming_image_and_point(name
 
 def test_a_free_target_may_be_meant() -> None:
     image = photo(**{**POINTS, "target": (5.0, 90.0)})
-    found = anchors(image, group_map(), KeypointBinding(free_target=True))
+    found = anchors(image, group_map(), KeypointBinding(target="scene"))
     assert found["target"].group is None
     assert found["post_contact"].group is None
 
