@@ -59,14 +59,15 @@ def _absolute(module: str, node: ast.ImportFrom) -> str:
 
 def _type_only(tree: ast.Module) -> set[ast.stmt]:
     """Statements under `if TYPE_CHECKING`."""
-    blocks = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    branches = (node for node in ast.walk(tree) if isinstance(node, ast.If))
+    blocks = [node for node in branches if ast.unparse(node.test) == "TYPE_CHECKING"]
     walked = (ast.walk(child) for block in blocks for child in block.body)
     return {node for nodes in walked for node in nodes if isinstance(node, ast.stmt)}
 
 
 @functools.cache
 def imports(module: str, *, top_level_only: bool = False) -> frozenset[str]:
-    """Modules that a module imports, lazily too unless `top_level_only`; `from a import b` gives a and a.b."""
+    """Modules that a module imports, lazily too unless `top_level_only`; `from a import b`: a and a.b."""
     tree = ast.parse(MODULES[module].read_text("utf-8"))
     nodes = set(tree.body) if top_level_only else set(ast.walk(tree))
     found: set[str] = set()
