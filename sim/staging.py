@@ -79,7 +79,9 @@ def stage(
     reason = ""
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([seed, crc32(f"{task.name}/{split}".encode()), attempt])
-        families = {category: _choose(registry, category, split, rng) for category in task.categories}
+        families: dict[Category, ObjectFamily] = {
+            category: _choose(registry, category, split, rng) for category in task.categories
+        }
         try:
             return _build(world, task, split, seed, families, registry, variation, rng)
         except (InvalidKeypoints, ValueError) as error:
@@ -108,7 +110,7 @@ def _build(
     scene = _with_clutter(world, task, scene, registry, split, variation, rng)
     dress(world, variation, split, rng)
     frame, truth = world.render(), task.ground_truth(world, scene)
-    names = {category: family.name for category, family in families.items()}
+    names: dict[Category, str] = {category: family.name for category, family in families.items()}
     return StagedScene(task, split, seed, scene, frame, truth, in_image(truth, frame), names)
 
 

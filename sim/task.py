@@ -12,6 +12,7 @@ from ..affordance.schema import Affordance, KeypointName
 from ..control.plan import Primitive
 from ..perception.frame import FloatArray
 from .objects import Category, ObjectFamily, PlacedObject
+from .world import World
 
 TaskName = Literal["sweep", "drawer", "towel", "pour", "unplug"]
 
@@ -70,22 +71,33 @@ class SceneVariation:
 
 
 class Task(Protocol):
-    """One of the five benchmark tasks. `world` is a `sim.world.World`."""
+    """One of the five benchmark tasks."""
 
-    name: TaskName
-    primitive: Primitive
-    categories: tuple[Category, ...]
+    @property
+    def name(self) -> TaskName:
+        """The task's name."""
+        ...
+
+    @property
+    def primitive(self) -> Primitive:
+        """The motion primitive that carries it out."""
+        ...
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """Of the objects that a scene needs one family each of."""
+        ...
 
     def build(
-        self, world: object, families: Mapping[Category, ObjectFamily], rng: np.random.Generator
+        self, world: World, families: Mapping[Category, ObjectFamily], rng: np.random.Generator
     ) -> Scene:
         """Place the task's objects on the table; every true keypoint is in the camera's view."""
         ...
 
-    def ground_truth(self, world: object, scene: Scene) -> GroundTruth:
+    def ground_truth(self, world: World, scene: Scene) -> GroundTruth:
         """True keypoints of the scene as it is now."""
         ...
 
-    def judge(self, world: object, scene: Scene) -> Judgement:
+    def judge(self, world: World, scene: Scene) -> Judgement:
         """Whether the task's goal holds in the present simulator state."""
         ...
