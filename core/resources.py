@@ -94,6 +94,10 @@ class StageTimer:
         finally:
             self.stages.append(StageUse(name, time.monotonic() - begin, self._watch.peak()))
 
+    def peak(self) -> int:
+        """The largest memory so far, in a stage or since the last one."""
+        return max([self._watch.peak(), *(stage.peak_bytes for stage in self.stages)])
+
     def close(self) -> None:
         """Stop measuring."""
         self._watch.stop()

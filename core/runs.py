@@ -224,14 +224,13 @@ class Run(AbstractContextManager["Run"]):
 
     def summary(self, status: str = "running") -> dict[str, Any]:
         """What `summary.json` holds; `seconds` and `peak_bytes` include the parts before a resume."""
-        stages = self.stages
         return {
             "command": _command(),
             "status": status,
             "seeds": self._seeds,
             "seconds": self._earlier.get("seconds", 0.0) + time.monotonic() - self._begin,
-            "peak_bytes": max((stage.peak_bytes for stage in stages), default=0),
-            "stages": [asdict(stage) for stage in stages],
+            "peak_bytes": max(self._earlier.get("peak_bytes", 0), self._timer.peak()),
+            "stages": [asdict(stage) for stage in self.stages],
             "rows": [row.flat() for row in self.rows],
         }
 
