@@ -24,7 +24,7 @@ VARIATIONS: Mapping[Split, SceneVariation] = {
 }
 _SETS: Mapping[Split, TextureSet] = {"train": "train", "validation": "train", "test": "test"}
 # Least distance between an object's colour and the table's, CIE Lab units.
-CONTRAST = 22.0
+CONTRAST = 30.0
 TEXTURED_SHARE = 0.5
 
 
@@ -42,8 +42,8 @@ def dress(world: World, variation: SceneVariation, split: Split, rng: np.random.
     if not variation.textures:
         return
     textures = _SETS[split]
-    table = _paint(world, world.table, textures, rng, (0.35, 1.0))
-    _paint(world, world.floor, textures, rng, (0.15, 0.7))
+    table = _paint(world, world.table, textures, rng, (0.6, 1.0))
+    _paint(world, world.floor, textures, rng, (0.25, 0.8))
     for placed in world.objects():
         _recolour(world, placed, table, textures, rng)
 
@@ -60,15 +60,15 @@ def _varied_light(rng: np.random.Generator) -> Lighting:
     return Lighting(
         direction,
         (red, green, blue),
-        ambient=float(rng.uniform(0.45, 0.7)),
+        ambient=float(rng.uniform(0.55, 0.75)),
         diffuse=float(rng.uniform(0.25, 0.5)),
         specular=float(rng.uniform(0.0, 0.15)),
         shadow=float(rng.uniform(0.2, 0.6)),
     )
 
 
-def _random_colour(rng: np.random.Generator, value: tuple[float, float]) -> Colour:
-    rgb = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.05, 0.85), rng.uniform(*value))
+def _random_colour(rng: np.random.Generator, value: tuple[float, float], saturation: float = 0.9) -> Colour:
+    rgb = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.05, saturation), rng.uniform(*value))
     return (*rgb, 1.0)
 
 
@@ -76,7 +76,7 @@ def _paint(
     world: World, body: int, textures: TextureSet, rng: np.random.Generator, value: tuple[float, float]
 ) -> FloatArray:
     """Tint and texture a piece of furniture; returns its mean RGB in [0, 1], (3,)."""
-    tint = _random_colour(rng, value)
+    tint = _random_colour(rng, value, saturation=0.5)
     image = texture(textures, int(rng.integers(BANK_SIZE)))
     world.bullet.changeVisualShape(body, -1, rgbaColor=tint)
     world.set_texture(body, -1, image)
@@ -89,19 +89,20 @@ def _recolour(
     """New colours for an object: parts that shared one keep sharing; some get a texture."""
     new: dict[Colour, Colour] = {}
     image = texture(textures, int(rng.integers(BANK_SIZE))) if rng.uniform() < TEXTURED_SHARE else None
+    light = np.ones(3) if image is None else image.reshape(-1, 3).mean(axis=0) / 255
     for link, shape, old in world.visual_shapes(placed):
         if old not in new:
-            new[old] = _contrasting(table, rng)
+            new[old] = _contrasting(table, light, rng)
         world.paint(placed, link, shape, new[old], image)
 
 
-def _contrasting(table: FloatArray, rng: np.random.Generator) -> Colour:
-    """A colour that stands out from the table's; after some failures, the last one drawn."""
-    colour = _random_colour(rng, (0.2, 1.0))
+def _contrasting(table: FloatArray, texture_mean: FloatArray, rng: np.random.Generator) -> Colour:
+    """A colour that, times its texture, stands out from the table's; after some failures, the last drawn."""
+    colour = _random_colour(rng, (0.25, 1.0))
     for _ in range(20):
-        if np.linalg.norm(_lab(np.array(colour[:3])) - _lab(table)) > CONTRAST:
+        if np.linalg.norm(_lab(texture_mean * np.array(colour[:3])) - _lab(table)) > CONTRAST:
             break
-        colour = _random_colour(rng, (0.2, 1.0))
+        colour = _random_colour(rng, (0.25, 1.0))
     return colour
 
 

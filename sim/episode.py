@@ -53,7 +53,7 @@ class Episode:
     success: bool
     reason: str
     measures: Mapping[str, float]
-    affordance: dict[str, object] | None = None
+    affordance: Mapping[str, object] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     simulated_seconds: float = 0.0
 

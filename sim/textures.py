@@ -1,7 +1,8 @@
 """Procedural textures: a training set and a disjoint test set of generators, and a bounded bank of images.
 
 Bullet never frees a texture, so scenes draw from a bank of `BANK_SIZE` images per split instead of making new
-ones; colours multiply them, so that the bank's variety is not its size.
+ones; colours multiply them, so that the bank's variety is not its size. Bullet lays a quarter of a texture on
+each face of a box, so every image repeats its pattern twice in both directions.
 """
 
 from __future__ import annotations
@@ -18,13 +19,12 @@ from ..perception.frame import FloatArray, ImageArray
 TextureSet = Literal["train", "test"]
 BANK_SIZE = 24
 SIZE = 256
-# Bullet lays a quarter of a texture's side on each face of a box, so patterns are drawn fine.
 _Generator = Callable[[np.random.Generator], FloatArray]
 
 
 @lru_cache(maxsize=2 * BANK_SIZE)
 def texture(texture_set: TextureSet, index: int) -> ImageArray:
-    """Image `index` of a bank, uint8 (SIZE, SIZE, 3), light enough to be tinted by a colour.
+    """Image `index` of a bank, uint8 (2 SIZE, 2 SIZE, 3), light enough to be tinted by a colour.
 
     Raises:
         IndexError: the index is not in [0, BANK_SIZE).
@@ -37,7 +37,7 @@ def texture(texture_set: TextureSet, index: int) -> ImageArray:
     value = (value - value.min()) / max(float(np.ptp(value)), 1e-9)
     low, high = _two_colours(rng)
     image = low + (high - low) * value[..., None]
-    return np.clip(255 * image, 0, 255).astype(np.uint8)
+    return np.tile(np.clip(255 * image, 0, 255).astype(np.uint8), (2, 2, 1))
 
 
 def _two_colours(rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:

@@ -32,6 +32,10 @@ LIFTED = 0.02
 # The function point stops this far beyond the edge, and starts this far behind the trash's rim.
 BEYOND = 0.045
 BEHIND = 0.03
+# The brush is led this high above where it lay: pressed onto the table, it would tilt in the jaws.
+HOVER = 0.005
+# The jaws open by this much more than the handle's width.
+OPENING = 0.03
 # Distance from the robot's axis within which the hand, pointing down, does its work.
 REACH = (0.3, 0.7)
 # Kept free around the trash and its way to the edge.
@@ -91,12 +95,8 @@ class SweepTask:
             "pre_contact": floor - behind * outward,
             "post_contact": floor + (_to_edge(target, _edge(scene)) + BEYOND) * outward,
         }
-        scalars = Affordance(
-            pre_height=0.0,
-            target_height=0.0,
-            post_height=0.0,
-            gripper_width=tool.model.scalars["grasp_width"] + 0.03,
-        )
+        opening = tool.model.scalars["grasp_width"] + OPENING
+        scalars = Affordance(pre_height=HOVER, target_height=HOVER, post_height=HOVER, gripper_width=opening)
         return GroundTruth(points, scalars, closing_axis=world.pose(tool)[:3, 1])
 
     def judge(self, world: World, scene: Scene) -> Judgement:
