@@ -40,9 +40,9 @@ def print_verb_help(name: str, line: str, verb: Verb) -> None:
         console.print("[bold]Groups[/] (group=choice; the first is the default)")
         table = _table()
         for group in verb.groups:
-            first = next(iter(verb.groups[group]))
-            rest = [choice for choice in schema.choices(group) if choice != first]
-            table.add_row(group, escape(", ".join([first, *rest])))
+            own = list(verb.groups[group])
+            from_files = [choice for choice in schema.choices(group) if choice not in own]
+            table.add_row(group, escape(", ".join([*own, *from_files])))
         console.print(table)
         console.print()
     nodes: dict[str, Any] = defaults_of(verb.config)
