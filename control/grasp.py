@@ -96,9 +96,10 @@ def refine_grasp(
     fitting = [c for c in closures if c is not None and _fits(c, settings)]
     if not fitting:
         return None
-    narrowest = min(closure.width for closure in fitting)
-    # Of all that are not clearly wider than the narrowest, the one that turns the least.
-    best = min((c for c in fitting if c.width < narrowest + settings.clearly), key=lambda c: abs(c.turn))
+    # Nearly equal widths are told apart by the turn.
+    best = min(fitting, key=lambda closure: closure.width + 0.004 * abs(closure.turn))
+    enough = best.width + settings.clearly
+    best = next((closure for closure in fitting if closure.turn == 0.0 and closure.width < enough), best)
     if np.hypot(*(best.middle - point[:2])) > settings.search:
         return None
     beside = min(best.room - settings.finger_thickness, (settings.jaw_limit - best.width) / 2)

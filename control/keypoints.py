@@ -22,10 +22,15 @@ BELOW_SUPPORT = 0.03
 class LiftedKeypoints(UserDict[KeypointName, FloatArray]):
     """Points (3,) in the base frame, metres, by keypoint name; only those that the affordance has."""
 
-    def __init__(self, points: dict[KeypointName, FloatArray], frame: RgbdFrame, pixel: FloatArray) -> None:
-        """`pixel` (2,) is where the grasp keypoint was seen."""
+    def __init__(
+        self,
+        points: dict[KeypointName, FloatArray],
+        pixels: dict[KeypointName, FloatArray],
+        frame: RgbdFrame,
+    ) -> None:
+        """`pixels` (2,) are where the points were seen in `frame`."""
         super().__init__(points)
-        self._frame, self._grasp_pixel = frame, pixel
+        self._pixels, self._frame = pixels, frame
 
     def closing_axis(self, yaw: float | None) -> FloatArray:
         """The jaws' closing axis, a horizontal unit vector (3,), from its direction in the image.
@@ -36,9 +41,26 @@ class LiftedKeypoints(UserDict[KeypointName, FloatArray]):
         angle = yaw or 0.0
         step = RAY_STEP / 2 * np.array([np.cos(angle), np.sin(angle)])
         height = float(self["grasp"][2])
-        tail = _on_plane(self._frame, self._grasp_pixel - step, height)
-        head = _on_plane(self._frame, self._grasp_pixel + step, height)
+        tail = _on_plane(self._frame, self._pixels["grasp"] - step, height)
+        head = _on_plane(self._frame, self._pixels["grasp"] + step, height)
         return (head - tail) / np.linalg.norm(head - tail)
+
+    def ridge(self, name: KeypointName, radius: float) -> FloatArray:
+        """The point (3,) at a keypoint, or on what stands out within `radius` metres of it in the image.
+
+        A thin rod covers few pixels: a keypoint, and the window its depth is taken from, easily miss it and
+        see what lies behind. Where nothing stands out by more than `radius`, the point itself.
+        """
+        (u, v), point = self._pixels[name], self[name]
+        distance = float(np.linalg.norm(point - self._frame.base_from_camera[:3, 3]))
+        reach = radius * self._frame.intrinsics.fx / distance
+        rows, columns = np.indices(self._frame.depth.shape)
+        cloud = point_cloud(self._frame)[(columns - u) ** 2 + (rows - v) ** 2 <= reach**2]
+        cloud = cloud[np.isfinite(cloud[:, 2])]
+        if not len(cloud) or np.ptp(cloud[:, 2]) < radius:
+            return point
+        ridge = cloud[cloud[:, 2] > cloud[:, 2].max() - radius / 2]
+        return np.array([*ridge[:, :2].mean(axis=0), ridge[:, 2].max()])
 
 
 def lift_keypoints(
@@ -61,18 +83,15 @@ def lift_keypoints(
     if missing:
         raise PlanError(f"{primitive}: missing keypoint {', '.join(missing)}; it needs {', '.join(needed)}")
     height, width = frame.depth.shape
+    pixels: dict[KeypointName, FloatArray] = {}
     points: dict[KeypointName, FloatArray] = {}
     for name, keypoint in present.items():
-        at = to_pixel(keypoint, width, height)
+        pixels[name] = to_pixel(keypoint, width, height)
         try:
-            points[name] = lift(frame, at)
+            points[name] = lift(frame, pixels[name])
         except DepthError as error:
             raise PlanError(f"{primitive}: {name} cannot be lifted to 3-D: {error}") from None
-        if points[name][2] < support - BELOW_SUPPORT:
-            points[name] = _on_plane(frame, at, support)
-    grasp = present.get("grasp")
-    pixel = np.full(2, np.nan) if grasp is None else to_pixel(grasp, width, height)
-    return LiftedKeypoints(points, frame, pixel)
+    return LiftedKeypoints(points, pixels, frame)
 
 
 def horizontal(points: LiftedKeypoints, tail: KeypointName, head: KeypointName, least: float) -> FloatArray:
@@ -88,19 +107,16 @@ def horizontal(points: LiftedKeypoints, tail: KeypointName, head: KeypointName, 
     return np.array([way[0] / length, way[1] / length, 0.0])
 
 
-def highest_near(frame: RgbdFrame, point: FloatArray, radius: float) -> FloatArray:
-    """The middle (3,) of what stands out within `radius` metres of a point, seen from above.
+def require_stroke(points: LiftedKeypoints) -> None:
+    """Refuse a stroke pre_contact -> target -> post_contact that turns back by more than 120 degrees.
 
-    A thin rod covers few pixels: a keypoint, and the window its depth is taken from, easily miss it. Where
-    nothing stands out by more than `radius`, the point itself.
+    Raises:
+        PlanError: naming the three.
     """
-    cloud = point_cloud(frame).reshape(-1, 3)
-    with np.errstate(invalid="ignore"):
-        cloud = cloud[np.sum((cloud[:, :2] - point[:2]) ** 2, axis=1) < radius**2]
-    if not len(cloud) or np.ptp(cloud[:, 2]) < radius:
-        return point
-    ridge = cloud[cloud[:, 2] > cloud[:, 2].max() - radius / 2]
-    return np.array([*ridge[:, :2].mean(axis=0), ridge[:, 2].max()])
+    there = (points["target"] - points["pre_contact"])[:2]
+    onward = (points["post_contact"] - points["target"])[:2]
+    if float(there @ onward) < -0.5 * float(np.linalg.norm(there) * np.linalg.norm(onward)):
+        raise PlanError("pre_contact, target and post_contact contradict: the stroke would turn back")
 
 
 def _on_plane(frame: RgbdFrame, pixel: FloatArray, height: float) -> FloatArray:

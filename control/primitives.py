@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from ..affordance.schema import Affordance, KeypointName
 from ..perception.frame import FloatArray, RgbdFrame
 from .grasp import GraspSettings, refine_grasp
-from .keypoints import LiftedKeypoints, highest_near, horizontal, lift_keypoints
+from .keypoints import LiftedKeypoints, horizontal, lift_keypoints, require_stroke
 from .plan import MotionPlan, PhaseName, PlanError, Primitive, Waypoint
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -108,10 +108,6 @@ class _Scene:
         floor = self.settings.support_height + self.settings.min_height
         return np.array([point[0], point[1], max(point[2], floor)])
 
-    def ridge(self, name: KeypointName) -> FloatArray:
-        """The surface point (3,) at a keypoint, moved onto the rod or edge that stands out beside it."""
-        return highest_near(self.frame, self.points[name], self.settings.ridge_radius)
-
     def direction(self, tail: KeypointName, head: KeypointName) -> FloatArray:
         """Horizontal unit vector (3,) from one keypoint to another."""
         return horizontal(self.points, tail, head, self.settings.least_direction)
@@ -124,11 +120,13 @@ class _Grasp:
     base_from_tcp: FloatArray
     function: FloatArray
     width: float
+    floor: float
 
     def carrying(self, function_goal: FloatArray, turn: FloatArray) -> FloatArray:
         """The TCP pose (4, 4) that brings the function point to a goal (3,), turned by R_c R_g^T (3, 3)."""
-        offset = self.base_from_tcp[:3, 3] - self.function
-        return pose(turn @ self.base_from_tcp[:3, :3], function_goal + turn @ offset)
+        tcp = function_goal + turn @ (self.base_from_tcp[:3, 3] - self.function)
+        tcp[2] = max(tcp[2], self.floor)
+        return pose(turn @ self.base_from_tcp[:3, :3], tcp)
 
 
 def pose(rotation: FloatArray, position: FloatArray) -> FloatArray:
@@ -161,7 +159,7 @@ def _grasp(scene: _Scene) -> _Grasp:
     floor = settings.support_height + settings.min_height
     tcp = np.array([surface[0], surface[1], max(surface[2] - settings.grasp_depth, floor)])
     width = settings.gripper_width if opening is None else opening
-    return _Grasp(pose(pointing_down(axis), tcp), function, width)
+    return _Grasp(pose(pointing_down(axis), tcp), function, width, floor)
 
 
 def _pick(scene: _Scene, grasp: _Grasp) -> list[Waypoint]:
@@ -194,9 +192,8 @@ def _line_yaw_between(tail: FloatArray, head: FloatArray) -> FloatArray:
 
 def _tool_turn(scene: _Scene, grasp: _Grasp, tail: KeypointName, head: KeypointName) -> FloatArray:
     """The turn (3, 3) that lays the tool axis, grasp to function point, along a direction in the scene."""
+    scene.direction("grasp", "function")
     reach = grasp.function - grasp.base_from_tcp[:3, 3]
-    if np.hypot(reach[0], reach[1]) < scene.settings.least_direction:
-        return np.eye(3)
     return _yaw_between(reach, scene.direction(tail, head))
 
 
@@ -206,6 +203,7 @@ def _grasp_and_use(scene: _Scene) -> list[Waypoint]:
     grasp = _grasp(scene)
     scene.direction("pre_contact", "target")
     turn = _tool_turn(scene, grasp, "pre_contact", "post_contact")
+    require_stroke(scene.points)
     resting = float(grasp.function[2])
 
     def at(name: KeypointName, height: float | None) -> FloatArray:
@@ -227,7 +225,10 @@ def _grasp_and_use(scene: _Scene) -> list[Waypoint]:
 def _push(scene: _Scene) -> list[Waypoint]:
     """Push with the closed gripper from pre-contact through the target to post-contact."""
     s, a = scene.settings, scene.affordance
-    ahead = scene.direction("pre_contact", "post_contact" if "post_contact" in scene.points else "target")
+    ahead = scene.direction("pre_contact", "target")
+    if "post_contact" in scene.points:
+        ahead = scene.direction("pre_contact", "post_contact")
+        require_stroke(scene.points)
     hand = pointing_down(np.cross(UP, ahead))
     pre = pose(hand, scene.raised("pre_contact", a.pre_height))
     target = pose(hand, scene.raised("target", a.target_height))
@@ -254,7 +255,7 @@ def _hang(scene: _Scene) -> list[Waypoint]:
     if "pre_contact" in scene.points and "post_contact" in scene.points:
         across = scene.direction("pre_contact", "post_contact")
         turn = _line_yaw_between(grasp.base_from_tcp[:3, 1], across)
-    place = grasp.carrying(scene.ridge("target") + (a.target_height or 0.0) * UP, turn)
+    place = grasp.carrying(scene.points.ridge("target", s.ridge_radius) + (a.target_height or 0.0) * UP, turn)
     carry = max(grasp.base_from_tcp[2, 3] + s.lift_height, place[2, 3] + s.approach_height)
     above = raised_by(place, carry - place[2, 3])
     return [
@@ -288,6 +289,7 @@ def _pour(scene: _Scene) -> list[Waypoint]:
 
 def _tilts(scene: _Scene, grasp: _Grasp, turn: FloatArray) -> list[FloatArray]:
     """Rotations (3, 3) about the closing axis, in steps; a positive tilt lowers the function point."""
+    scene.direction("grasp", "function")
     reach = turn @ (grasp.function - grasp.base_from_tcp[:3, 3])
     axis = turn @ grasp.base_from_tcp[:3, 1]
     lever = axis[0] * reach[1] - axis[1] * reach[0]
