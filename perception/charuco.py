@@ -148,9 +148,9 @@ def draw_view(
     # OpenCV draws x red, y green, z blue in BGR.
     canvas = np.ascontiguousarray(canvas[..., ::-1])
     rotation = cv2.Rodrigues(camera_from_board[:3, :3])[0]
-    square = float(np.linalg.norm(view.points[1] - view.points[0]))
+    length = float(np.ptp(view.points[:, :2])) / 4
     lens = np.array(intrinsics.distortion)
-    cv2.drawFrameAxes(canvas, intrinsics.matrix, lens, rotation, camera_from_board[:3, 3], 2 * square, 2)
+    cv2.drawFrameAxes(canvas, intrinsics.matrix, lens, rotation, camera_from_board[:3, 3], length, 2)
     return np.ascontiguousarray(canvas[..., ::-1])
 
 

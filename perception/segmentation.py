@@ -128,7 +128,7 @@ class TabletopConfig:
     least_height: float = 0.002
     noise_factor: float = 4.0
     least_area: int = 15
-    split_jump: float = 0.1
+    split_jump: float = 0.2
     cleaning: DepthCleaning = field(default_factory=DepthCleaning)
     seed: int = 0
 
