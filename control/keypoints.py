@@ -91,6 +91,8 @@ def lift_keypoints(
             points[name] = lift(frame, pixels[name])
         except DepthError as error:
             raise PlanError(f"{primitive}: {name} cannot be lifted to 3-D: {error}") from None
+        if points[name][2] < support - BELOW_SUPPORT:
+            points[name] = _on_plane(frame, pixels[name], support)
     return LiftedKeypoints(points, pixels, frame)
 
 
