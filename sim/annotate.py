@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..affordance.labels import LabelledImage, Provenance
 from ..affordance.schema import Affordance, Keypoint, KeypointName
@@ -141,7 +142,7 @@ def random_affordance(
     order = rng.permutation(len(masks))
     held = masks[order[0]] if masks else anywhere
     other = masks[order[-1]] if masks else anywhere
-    areas: dict[KeypointName, FloatArray] = {
+    areas: dict[KeypointName, NDArray[np.intp]] = {
         "grasp": held, "function": held, "target": other, "pre_contact": anywhere, "post_contact": anywhere
     }  # fmt: skip
     points: dict[KeypointName, Keypoint] = {}

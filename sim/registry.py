@@ -28,6 +28,7 @@ _TASKS: Mapping[TaskName, Callable[[], Task]] = {
     "pour": PourTask,
     "unplug": UnplugTask,
 }
+TASK_NAMES: tuple[TaskName, ...] = tuple(_TASKS)
 
 
 class UnknownFamily(ValueError):

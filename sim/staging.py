@@ -9,7 +9,7 @@ from zlib import crc32
 
 import numpy as np
 
-from ..affordance.schema import Affordance, InvalidKeypoints
+from ..affordance.schema import Affordance
 from ..affordance.units import from_pixel
 from ..perception.frame import FloatArray, RgbdFrame
 from .appearance import VARIATIONS, dress
@@ -53,6 +53,19 @@ class StagedScene:
     families: Mapping[Category, str]
 
 
+@dataclass(frozen=True)
+class Arrangement:
+    """A scene in the world, not drawn yet.
+
+    Attributes:
+        scene: its objects and instruction.
+        families: names by category.
+    """
+
+    scene: Scene
+    families: Mapping[Category, str]
+
+
 def stage(
     world: World,
     task: Task,
@@ -61,7 +74,7 @@ def stage(
     registry: Registry | None = None,
     variation: SceneVariation | None = None,
 ) -> StagedScene:
-    """Reset the world and build one scene; the same arguments give the same scene, bit for bit.
+    """Reset the world, build one scene and draw it; the same arguments give the same scene, bit for bit.
 
     Args:
         world: is reset.
@@ -74,44 +87,59 @@ def stage(
     Raises:
         StagingError: no scene with all keypoints in view was found.
     """
-    registry = registry or Registry()
-    variation = variation or VARIATIONS[split]
     reason = ""
     for attempt in range(ATTEMPTS):
-        rng = np.random.default_rng([seed, crc32(f"{task.name}/{split}".encode()), attempt])
-        families: dict[Category, ObjectFamily] = {
-            category: _choose(registry, category, split, rng) for category in task.categories
-        }
         try:
-            return _build(world, task, split, seed, families, registry, variation, rng)
-        except (InvalidKeypoints, ValueError) as error:
+            arranged = arrange(world, task, split, seed, registry, variation, attempt)
+            frame, truth = world.render(), task.ground_truth(world, arranged.scene)
+            seen = in_image(truth, frame)
+        except ValueError as error:  # no room for the objects, or a keypoint out of view
             reason = str(error)
+            continue
+        return StagedScene(task, split, seed, arranged.scene, frame, truth, seen, arranged.families)
     raise StagingError(f"{task.name}, split {split}, seed {seed}: no usable scene: {reason}")
 
 
-def _choose(registry: Registry, category: Category, split: Split, rng: np.random.Generator) -> ObjectFamily:
-    families = registry.families(category, split)
-    return families[int(rng.integers(len(families)))]
-
-
-def _build(
+def arrange(
     world: World,
     task: Task,
     split: Split,
     seed: int,
-    families: Mapping[Category, ObjectFamily],
-    registry: Registry,
-    variation: SceneVariation,
-    rng: np.random.Generator,
-) -> StagedScene:
+    registry: Registry | None = None,
+    variation: SceneVariation | None = None,
+    attempt: int = 0,
+) -> Arrangement:
+    """Reset the world and build one scene, settled and dressed, without drawing it.
+
+    Args:
+        world: is reset.
+        task: what to build.
+        split: which families and textures.
+        seed: of this scene.
+        registry: of families; the project's own by default.
+        variation: of the look; the split's own by default.
+        attempt: another scene of the same seed.
+
+    Raises:
+        ValueError: the drawn objects find no place.
+    """
+    registry = registry or Registry()
+    variation = variation or VARIATIONS[split]
+    rng = np.random.default_rng([seed, crc32(f"{task.name}/{split}".encode()), attempt])
+    families: dict[Category, ObjectFamily] = {
+        category: _choose(registry, category, split, rng) for category in task.categories
+    }
     world.reset()
     scene = task.build(world, families, rng)
     world.settle(SETTLE_SECONDS)
     scene = _with_clutter(world, task, scene, registry, split, variation, rng)
     dress(world, variation, split, rng)
-    frame, truth = world.render(), task.ground_truth(world, scene)
-    names: dict[Category, str] = {category: family.name for category, family in families.items()}
-    return StagedScene(task, split, seed, scene, frame, truth, in_image(truth, frame), names)
+    return Arrangement(scene, {category: family.name for category, family in families.items()})
+
+
+def _choose(registry: Registry, category: Category, split: Split, rng: np.random.Generator) -> ObjectFamily:
+    families = registry.families(category, split)
+    return families[int(rng.integers(len(families)))]
 
 
 def _with_clutter(

@@ -8,7 +8,9 @@ this world, in another one, and in another process (a test proves it).
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -118,7 +120,8 @@ class World:
     def __init__(self, config: WorldConfig | None = None) -> None:
         self.config = config or WorldConfig()
         self.bullet = BulletClient(pb.DIRECT)
-        self._files = tempfile.TemporaryDirectory(prefix="kalie_world_")
+        self._files = Path(tempfile.mkdtemp(prefix="kalie_world_"))
+        self._clean_up = weakref.finalize(self, shutil.rmtree, self._files, ignore_errors=True)
         self._placed: dict[int, PlacedObject] = {}
         self._hooks: list[StepHook] = []
         self._textures: dict[str, int] = {}
@@ -135,9 +138,10 @@ class World:
     # ---- life ------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Disconnect from Bullet and delete temporary files."""
-        self.bullet.disconnect()
-        self._files.cleanup()
+        """Disconnect from Bullet and delete temporary files; a second call does nothing."""
+        if self._clean_up.detach() is not None:
+            self.bullet.disconnect()
+            shutil.rmtree(self._files, ignore_errors=True)
 
     def reset(self) -> None:
         """Back to the empty table with the arm at home; camera and light at their nominal settings."""
@@ -145,7 +149,7 @@ class World:
             self.remove(placed)
         self._hooks.clear()
         self.bullet.restoreState(self._base_state)
-        self._hold_home()
+        self.hold_home()
         self.bullet.changeVisualShape(self.table, -1, rgbaColor=TABLE_COLOUR, textureUniqueId=-1)
         self.bullet.changeVisualShape(self.floor, -1, rgbaColor=FLOOR_COLOUR, textureUniqueId=-1)
         self.camera = Camera.place(self.config.camera)
@@ -270,6 +274,19 @@ class World:
         """Let things come to rest with the arm held at home."""
         self.step(round(seconds / self.config.time_step))
 
+    def hold_home(self) -> None:
+        """Aim all motors at the home pose with open jaws."""
+        self.bullet.setJointMotorControlArray(
+            self.robot, ARM_JOINTS, pb.POSITION_CONTROL, targetPositions=HOME, forces=ARM_FORCES
+        )
+        self.bullet.setJointMotorControlArray(
+            self.robot,
+            FINGER_JOINTS,
+            pb.POSITION_CONTROL,
+            targetPositions=(JAW_LIMIT / 2,) * 2,
+            forces=(FINGER_FORCE,) * 2,
+        )
+
     # ---- pictures --------------------------------------------------------------------------------------
 
     def set_colour(self, placed: PlacedObject, link: str, rgba: Colour) -> None:
@@ -393,19 +410,7 @@ class World:
             self.bullet.resetJointState(self.robot, joint, angle)
         for finger in FINGER_JOINTS:
             self.bullet.resetJointState(self.robot, finger, JAW_LIMIT / 2)
-        self._hold_home()
-
-    def _hold_home(self) -> None:
-        self.bullet.setJointMotorControlArray(
-            self.robot, ARM_JOINTS, pb.POSITION_CONTROL, targetPositions=HOME, forces=ARM_FORCES
-        )
-        self.bullet.setJointMotorControlArray(
-            self.robot,
-            FINGER_JOINTS,
-            pb.POSITION_CONTROL,
-            targetPositions=(JAW_LIMIT / 2,) * 2,
-            forces=(FINGER_FORCE,) * 2,
-        )
+        self.hold_home()
 
     def _set_dynamics(self, placed: PlacedObject) -> None:
         rolling = placed.model.scalars.get("rolling_friction", 0.0)
@@ -428,7 +433,7 @@ class World:
             for mesh in root.iter("mesh"):
                 mesh.set("filename", str(Path(model.asset_dir) / mesh.get("filename", "")))
             text = xml_lines(root)
-        path = Path(self._files.name) / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.urdf"
+        path = self._files / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.urdf"
         if not path.exists():
             path.write_text(text)
         return str(path)
@@ -443,7 +448,7 @@ class World:
     def _texture(self, image: NDArray[np.uint8]) -> int:
         key = hashlib.sha256(image.tobytes()).hexdigest()[:24]
         if key not in self._textures:
-            path = str(Path(self._files.name) / f"{key}.png")
+            path = str(self._files / f"{key}.png")
             cv2.imwrite(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
             self._textures[key] = self.bullet.loadTexture(path)
         return self._textures[key]
