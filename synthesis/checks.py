@@ -17,7 +17,7 @@ from .binding import Anchor
 from .chat import ChatConfig, ask
 from .edges import EdgeArray, edge_agreement, soft_edges
 
-Reason = Literal["outside_view", "overlap", "keypoint_off_part", "edges", "judge", "duplicate"]
+Reason = Literal["outside_view", "overlap", "off_surface", "keypoint_off_part", "edges", "judge", "duplicate"]
 BoolArray = NDArray[np.bool_]
 _JUDGE_PROMPT = (
     "Could this be a usable photo of a robot's table for the task {instruction!r}? Every object that it "
@@ -41,6 +41,7 @@ class CheckConfig:
         edge_agreement: least tolerant IoU between wanted and painted edges of an object, 0 to 1.
         keypoint_margin: least distance of every keypoint from the image border, as a fraction of the image.
         gap_px: objects apart before must stay this far apart.
+        surface_slack: share of an object that may come to lie on another surface than before.
         slack_px: how much farther from its object a keypoint may be than it was on the photo.
         judge: a vision-language model that is asked yes or no, or None.
     """
@@ -48,6 +49,7 @@ class CheckConfig:
     edge_agreement: float = 0.3
     keypoint_margin: float = 0.01
     gap_px: int = 2
+    surface_slack: float = 0.05
     slack_px: float = 1.5
     judge: ChatConfig | None = None
 
@@ -80,6 +82,25 @@ def check_apart(masks: Sequence[BoolArray], gap_px: int) -> None:
         if taken[mask].any():
             raise Rejected("overlap", f"object {index} meets another one")
         taken |= cv2.dilate(mask.astype(np.uint8), kernel) > 0
+
+
+def check_surface(
+    surfaces: NDArray[np.intp], before: Sequence[BoolArray], after: Sequence[BoolArray], slack: float
+) -> None:
+    """Reject when an object slides off what it lies on, e.g. over the table's edge.
+
+    Args:
+        surfaces: (H, W) background surface of every pixel.
+        before: bool (H, W) per group, on the photo.
+        after: the same, moved.
+        slack: share of the object that may lie elsewhere than before.
+    """
+    for index, (old, new) in enumerate(zip(before, after, strict=True)):
+        shares = np.bincount(surfaces[old], minlength=surfaces.max() + 1) / old.sum()
+        main = shares.argmax()
+        share = float((surfaces[new] == main).mean())
+        if share < shares[main] - slack:
+            raise Rejected("off_surface", f"object {index}: {share:.2f} of it stays")
 
 
 def check_on_part(

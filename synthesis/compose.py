@@ -19,7 +19,7 @@ from ..affordance.schema import Affordance, InvalidKeypoints
 from ..affordance.units import to_pixel
 from .background import BackgroundConfig, retexture
 from .binding import KeypointBinding, move_affordance
-from .checks import CheckConfig, Rejected, check_apart, check_edges, check_on_part, check_view
+from .checks import CheckConfig, Rejected, check_apart, check_edges, check_on_part, check_surface, check_view
 from .describe import describe
 from .distractors import DistractorConfig, random_distractors
 from .edges import EdgeArray, compose_edges, soft_edges
@@ -103,14 +103,14 @@ def compose(
     transforms = _draw_transforms(scene, config, calm, rng)
     affordance = _move_label(scene, transforms)
     moved = [_move(instance, transforms[instance.group]) for instance in scene.instances]
-    _check_geometry(scene, config.checks, affordance, moved)
+    _check_geometry(scene, config, affordance, moved)
 
     plate, surfaces = scene.plate, ["kept"]
     if repainting:
         plate, surfaces = retexture(scene.plate, scene.surfaces, config.background, rng)
     canvas = _Canvas(plate, soft_edges(plate), np.zeros(plate.shape[:2], np.uint8))
     shadow = random_shadow(config.light, rng)
-    extras = _draw_distractors(config.distractors, affordance, moved, rng) if repainting else []
+    extras = _draw_distractors(config.distractors, scene, affordance, moved, rng) if repainting else []
     looks: dict[str, str] = {}
     for item in [*extras, *moved]:
         look = str(rng.choice(list(words))) if words else describe(rng)
@@ -174,13 +174,15 @@ def _move(instance: Instance, transform: Transform) -> _Moved:
 
 
 def _check_geometry(
-    scene: Scene, checks: CheckConfig, affordance: Affordance, moved: Sequence[_Moved]
+    scene: Scene, config: ComposeConfig, affordance: Affordance, moved: Sequence[_Moved]
 ) -> None:
+    checks = config.checks
     groups = [np.zeros(scene.plate.shape[:2], np.bool_) for _ in scene.groups]
     for instance, item in zip(scene.instances, moved, strict=True):
         groups[instance.group] |= item.mask
     check_view(affordance, groups, scene.fixed, checks.keypoint_margin)
     check_apart(groups, checks.gap_px)
+    check_surface(scene.surfaces.labels, scene.groups, groups, checks.surface_slack)
     before = scene.parent.affordance
     check_on_part(before, affordance, scene.anchors, (scene.groups, groups), checks.slack_px)
 
@@ -205,9 +207,15 @@ def _settle(canvas: _Canvas, item: _Moved, painted: ImageArray, shadow: Shadow) 
 
 
 def _draw_distractors(
-    config: DistractorConfig, affordance: Affordance, moved: Sequence[_Moved], rng: np.random.Generator
+    config: DistractorConfig,
+    scene: Scene,
+    affordance: Affordance,
+    moved: Sequence[_Moved],
+    rng: np.random.Generator,
 ) -> list[_Moved]:
     taken = np.logical_or.reduce([item.mask for item in moved])
+    stands = np.bincount(scene.surfaces.labels[np.logical_or.reduce(scene.groups)]).argmax()
+    taken |= scene.surfaces.labels != stands  # things lie where the objects lie, not on the floor
     height, width = taken.shape
     points = dict(affordance.keypoints())
     path = [to_pixel(points[name], width, height) for name in _PATH if name in points]

@@ -26,8 +26,8 @@ class DistractorConfig:
 
     share: float = 0.5
     most: int = 3
-    size: tuple[float, float] = (0.02, 0.09)
-    clearance: float = 10.0
+    size: tuple[float, float] = (0.012, 0.06)
+    clearance: float = 8.0
 
 
 def random_distractors(
@@ -37,7 +37,7 @@ def random_distractors(
 
     Args:
         config: ranges.
-        taken: where objects are.
+        taken: where objects are, and where nothing may lie.
         path: keypoints (2,) px in the order in which the motion visits them.
         rng: of the draws.
     """

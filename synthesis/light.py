@@ -30,7 +30,7 @@ class LightConfig:
 
     shadow: tuple[float, float] = (0.1, 0.65)
     shadow_length: float = 14.0
-    exposure: float = 0.5
+    exposure: float = 0.7
     tint: float = 0.12
     gradient: float = 0.5
     blur: float = 1.0

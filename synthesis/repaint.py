@@ -25,6 +25,7 @@ from .transform import Box
 ImageArray = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]
 FloatImage = NDArray[np.floating]
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class ProceduralConfig(RepainterConfig):
         colour_jitter: spread of a named colour, in units of 0..255.
         free_colour: share of colours drawn from the whole cube instead of the description.
         shading: lowest and highest exponent of the photo's shading.
+        contrast: least distance in Lab between an object's mean colour and its surroundings'; a few tries.
         outline: largest darkening along soft edges.
     """
 
@@ -86,6 +88,7 @@ class ProceduralConfig(RepainterConfig):
     colour_jitter: float = 22.0
     free_colour: float = 0.35
     shading: tuple[float, float] = (0.35, 1.2)
+    contrast: float = 20.0
     outline: float = 0.5
 
 
@@ -107,6 +110,10 @@ class ProceduralRepainter:
         pixels, mask = request.image[box.slices], request.mask[box.slices]
         labels = self._regions(pixels, mask, rng)
         painted = self._paint(pixels, mask, labels, request.description, rng)
+        for _ in range(_TRIES):
+            if _contrast(painted, pixels, mask) >= self.config.contrast:
+                break
+            painted = self._paint(pixels, mask, labels, request.description, rng)
         painted = self._shine(painted, mask, gloss_of(request.description), rng)
         lines = 1 - request.edges[box.slices] * np.float32(rng.uniform(0, self.config.outline))
         painted = np.clip(painted * lines[..., None], 0, 255)
@@ -227,6 +234,16 @@ def second_tone(base: NDArray[np.float32], rng: np.random.Generator) -> NDArray[
         return random_colour(rng)
     factor = rng.uniform(0.45, 0.9) if base.mean() > 60 else rng.uniform(1.3, 2.5)
     return np.clip(base * factor + rng.normal(0, 8, 3), 0, 255).astype(np.float32)
+
+
+def _contrast(painted: FloatImage, pixels: ImageArray, mask: BoolArray) -> float:
+    """Lab distance between the mean colours of a painted object and of what surrounds it in the crop."""
+    around = ~cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.bool_)
+    if not around.any():
+        return np.inf
+    means = np.array([[painted[mask].mean(axis=0), pixels[around].mean(axis=0)]], np.float32)
+    inner, outer = cv2.cvtColor(np.clip(means / 255, 0, 1), cv2.COLOR_RGB2LAB)[0]
+    return float(np.linalg.norm(inner - outer))
 
 
 def _cut(labels: NDArray[np.intp], mask: BoolArray, fresh: int, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -372,7 +372,7 @@ def random_transform(config: TransformConfig, mask: NDArray, rng: np.random.Gene
     shift = rng.uniform(-config.shift, config.shift, size=2) * (width, height)
     size = max(float(np.ptp(points, axis=0).max()), 8.0)
     elastic = _random_elastic(config.elastic, size, rng)
-    taper = _random_taper(config, (points - pivot) @ axes[0], axes[0], pivot, rng)
+    taper = _random_taper(config, (points - pivot) @ axes.T, axes[0], pivot, rng)
     return Transform(linear, shift, pivot, elastic, taper)
 
 
@@ -400,19 +400,22 @@ def _random_elastic(lipschitz: float, size: float, rng: np.random.Generator) -> 
 
 
 def _random_taper(
-    config: TransformConfig, along: FloatArray, axis: FloatArray, pivot: FloatArray, rng: np.random.Generator
+    config: TransformConfig, local: FloatArray, axis: FloatArray, pivot: FloatArray, rng: np.random.Generator
 ) -> Taper | None:
+    """`local` (N, 2): the object's pixels along and across its axis."""
     draw = rng.uniform(-1, 1, size=4)
     if rng.random() >= config.taper_probability or (config.taper_width, config.taper_stretch) == (0, 0):
         return None
-    length = float(np.ptp(along)) + 1.0
+    length = float(np.ptp(local[:, 0])) + 1.0
+    slender = local[:, 0].std() / max(float(local[:, 1].std()), 1e-6)
+    strength = float(np.clip((slender - 1) / 1.5, 0.2, 1.0))  # boxes keep their shape
     return Taper(
         centre=pivot,
         angle=math.atan2(axis[1], axis[0]),
         middle=0.3 * length * float(draw[0]),
         softness=length * (0.2 + 0.15 * float(draw[1])),
-        width=config.taper_width * float(draw[2]),
-        stretch=config.taper_stretch * float(draw[3]),
+        width=strength * config.taper_width * float(draw[2]),
+        stretch=strength * config.taper_stretch * float(draw[3]),
     )
 
 

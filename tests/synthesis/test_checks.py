@@ -20,6 +20,7 @@ from kalie.synthesis.checks import (
     check_edges,
     check_judge,
     check_on_part,
+    check_surface,
     check_view,
 )
 from kalie.synthesis.describe import describe_with_chat
@@ -64,6 +65,15 @@ def test_when_a_keypoint_left_its_object_expect_keypoint_off_part() -> None:
     check_on_part(before, after, anchors, masks, 1.5)  # pyright: ignore[reportArgumentType]
     with pytest.raises(Rejected, match="grasp"):
         check_on_part(before, after, anchors, ([square(10, 10)], [square(10, 10)]), 1.5)  # pyright: ignore[reportArgumentType]
+
+
+def test_when_an_object_slides_off_what_it_lies_on_expect_off_surface() -> None:
+    surfaces = np.zeros((64, 64), np.intp)
+    surfaces[:, 40:] = 1
+    check_surface(surfaces, [square(10, 10)], [square(30, 10)], 0.05)
+    with pytest.raises(Rejected, match="off_surface"):
+        check_surface(surfaces, [square(10, 10)], [square(32, 10)], 0.05)
+    check_surface(surfaces, [square(35, 10)], [square(35, 30)], 0.05)  # it hung over the edge before
 
 
 def test_when_edges_vanish_expect_edges() -> None:

@@ -9,13 +9,14 @@ import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from kalie.affordance.labels import LabelledImage
 from kalie.synthesis.binding import SynthesisError
-from kalie.synthesis.checks import CheckConfig
+from kalie.synthesis.checks import CheckConfig, Reason
 from kalie.synthesis.compose import ComposeConfig
 from kalie.synthesis.light import LightConfig
 from kalie.synthesis.pipeline import SynthesisConfig, SynthesisReport, make_repainter, synthesise
@@ -93,14 +94,7 @@ def test_report_counts_rejections_by_reason(photos: list[LabelledImage]) -> None
     report = SynthesisReport.of(synthesise(photos, replace(SMALL, compose=wild), 0))
     assert report.kept == 6
     assert report.rejected.get("outside_view", 0) > 0
-    assert set(report.rejected) <= {
-        "outside_view",
-        "overlap",
-        "keypoint_off_part",
-        "edges",
-        "judge",
-        "duplicate",
-    }
+    assert set(report.rejected) <= set(get_args(Reason))
 
 
 def test_when_no_draw_passes_expect_error_naming_image_and_reasons(photos: list[LabelledImage]) -> None:

@@ -83,7 +83,7 @@ def test_one_flat_colour_is_no_trouble() -> None:
 def test_objects_and_their_shadows_are_taken_from_the_background(photos: list[LabelledImage]) -> None:
     photo = photos[0]
     assert photo.masks is not None
-    plate = remove_objects(photo.rgb, photo.masks, 24)
+    plate = remove_objects(photo.rgb, photo.masks, 0.9)
     assert np.abs(plate[60:].astype(int) - (150, 145, 135)).mean() < 4
     x, y = 90, 150
     assert np.abs(plate[y - 40 : y + 40, x - 40 : x + 60].astype(int) - (150, 145, 135)).max() < 30
@@ -92,7 +92,7 @@ def test_objects_and_their_shadows_are_taken_from_the_background(photos: list[La
 def test_table_and_floor_are_told_apart(photos: list[LabelledImage]) -> None:
     photo = photos[0]
     assert photo.masks is not None
-    surfaces = find_surfaces(remove_objects(photo.rgb, photo.masks, 24), 3)
+    surfaces = find_surfaces(remove_objects(photo.rgb, photo.masks, 0.9), 3)
     assert len(surfaces.weights) == 2
     assert np.allclose(surfaces.weights.sum(axis=0), 1, atol=1e-5)
     labels = surfaces.weights.argmax(axis=0)
