@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ..affordance.labels import LabelledImage
 from ..affordance.schema import Affordance, KeypointName
 from ..affordance.units import to_pixel
+from ..core.chat import ChatConfig, ask
 from .binding import Anchor
-from .chat import ChatConfig, ask
 from .edges import EdgeArray, edge_agreement, soft_edges
 
 Reason = Literal["outside_view", "overlap", "off_surface", "keypoint_off_part", "edges", "judge", "duplicate"]
@@ -34,6 +34,11 @@ class Rejected(Exception):
 
 
 @dataclass(frozen=True)
+class NoJudge:
+    """Every image that passes the geometric filters is kept."""
+
+
+@dataclass(frozen=True)
 class CheckConfig:
     """Thresholds of the filters.
 
@@ -43,7 +48,6 @@ class CheckConfig:
         gap_px: objects apart before must stay this far apart.
         surface_slack: share of an object that may come to lie on another surface than before.
         slack_px: how much farther from its object a keypoint may be than it was on the photo.
-        judge: a vision-language model that is asked yes or no, or None.
     """
 
     edge_agreement: float = 0.3
@@ -51,7 +55,6 @@ class CheckConfig:
     gap_px: int = 2
     surface_slack: float = 0.05
     slack_px: float = 1.5
-    judge: ChatConfig | None = None
 
 
 def check_view(
@@ -153,9 +156,9 @@ def check_edges(
             raise Rejected("edges", f"object {index}: agreement {agreement:.2f} below {least:.2f}")
 
 
-def check_judge(image: LabelledImage, config: ChatConfig | None) -> None:
+def check_judge(image: LabelledImage, config: ChatConfig | NoJudge) -> None:
     """Reject what the vision-language judge does not answer with yes."""
-    if config is None:
+    if isinstance(config, NoJudge):
         return
     answer = ask(config, _JUDGE_PROMPT.format(instruction=image.instruction), image.rgb)
     if not answer.strip().lower().startswith("yes"):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..affordance.labels import LabelledImage
-from .chat import ChatConfig, ChatError, ask
+from ..core.chat import ChatConfig, ChatError, ask
 from .textures import PATTERNS, Pattern
 
 Rgb = tuple[int, int, int]
@@ -67,6 +68,13 @@ MATERIALS: Mapping[str, tuple[tuple[Pattern, ...], float]] = {
     "leather": (("mottled", "plain"), 0.3),
     "stone": (("speckled", "marbled", "mottled"), 0.1),
 }
+
+
+@dataclass(frozen=True)
+class WordList:
+    """Appearances come from the built-in list of colours, materials and patterns."""
+
+
 _PROMPT = (
     "The photo shows objects on a table; a robot was told: {instruction!r}. Give {count} short descriptions "
     "of how these objects could look if each were replaced by another of the same kind and shape but "

@@ -12,8 +12,8 @@ import pytest
 
 from kalie.affordance.labels import LabelledImage
 from kalie.affordance.schema import Affordance, Keypoint
+from kalie.core.chat import ChatConfig, ChatError, ask
 from kalie.synthesis.binding import Anchor
-from kalie.synthesis.chat import ChatConfig, ChatError, ask
 from kalie.synthesis.checks import (
     Rejected,
     check_apart,

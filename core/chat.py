@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import time
@@ -14,8 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+# An answer is a few hundred characters; a server that sends more than this is broken or hostile.
+MAX_REPLY_BYTES = 1 << 20
+_CHUNK = 1 << 14
 
-class ChatError(RuntimeError):
+
+class ChatError(ConnectionError):
     """The endpoint gave no usable answer; the message names its address."""
 
 
@@ -37,6 +42,10 @@ class ChatConfig:
     timeout_s: float = 60.0
     attempts: int = 3
 
+    def __post_init__(self) -> None:
+        if self.timeout_s <= 0 or self.attempts < 1:
+            raise ValueError("timeout_s must be positive and attempts at least 1")
+
 
 def ask(
     config: ChatConfig, prompt: str, image: NDArray[np.uint8] | None = None, temperature: float = 0.0
@@ -57,32 +66,54 @@ def ask(
     }
     reply = _post(config, address, json.dumps(body).encode())
     try:
-        return str(json.loads(reply)["choices"][0]["message"]["content"])
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+        text = json.loads(reply)["choices"][0]["message"]["content"]
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise ChatError(f"{address}: reply is not a chat completion: {reply[:200]!r}") from error
+    if not isinstance(text, str):
+        raise ChatError(f"{address}: reply holds no text: {reply[:200]!r}")
+    return text
 
 
 def _post(config: ChatConfig, address: str, body: bytes) -> bytes:
-    headers = {"Content-Type": "application/json"}
-    if config.api_key_variable:
-        headers["Authorization"] = f"Bearer {os.environ.get(config.api_key_variable, '')}"
     if not address.startswith(("http://", "https://")):
         raise ChatError(f"{address}: expected an http or https address")
-    request = urllib.request.Request(address, body, headers)  # noqa: S310 (scheme checked above)
+    request = urllib.request.Request(address, body, _headers(config))  # noqa: S310 (scheme checked above)
     failure = ""
     for attempt in range(config.attempts):
+        if attempt:
+            time.sleep(2 ** (attempt - 1))
         try:
-            with urllib.request.urlopen(request, timeout=config.timeout_s) as reply:  # noqa: S310
-                return reply.read()
+            return _exchange(request, config.timeout_s)
         except urllib.error.HTTPError as error:
             failure = f"HTTP {error.code}"
             if error.code < 500 and error.code != 429:
                 break
-        except (urllib.error.URLError, TimeoutError) as error:
-            failure = str(error)
-        if attempt + 1 < config.attempts:
-            time.sleep(2**attempt)
+        except (OSError, http.client.HTTPException) as error:
+            failure = str(error) or type(error).__name__
     raise ChatError(f"{address}: {failure}")
+
+
+def _headers(config: ChatConfig) -> dict[str, str]:
+    headers = {"Content-Type": "application/json"}
+    if config.api_key_variable:
+        if config.api_key_variable not in os.environ:
+            raise ChatError(f"{config.url}: its key is wanted in {config.api_key_variable}, which is not set")
+        headers["Authorization"] = f"Bearer {os.environ[config.api_key_variable]}"
+    return headers
+
+
+def _exchange(request: urllib.request.Request, timeout_s: float) -> bytes:
+    """One request and its whole reply, which may be neither endless nor drip in for ever."""
+    deadline = time.monotonic() + timeout_s
+    data = bytearray()
+    with urllib.request.urlopen(request, timeout=timeout_s) as reply:  # noqa: S310
+        while chunk := reply.read1(_CHUNK):
+            data += chunk
+            if len(data) > MAX_REPLY_BYTES:
+                raise http.client.HTTPException(f"the reply is longer than {MAX_REPLY_BYTES} bytes")
+            if time.monotonic() > deadline:
+                raise TimeoutError("timed out while reading the reply")
+    return bytes(data)
 
 
 def _data_url(image: NDArray[np.uint8]) -> str:
