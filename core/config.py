@@ -87,7 +87,7 @@ def to_primitive(value: object) -> Plain:
 
 def _primitive_field(hint: object, value: object) -> Plain:
     primitive = to_primitive(value)
-    if isinstance(primitive, dict) and dataclasses.is_dataclass(value) and hint is not type(value):
+    if isinstance(primitive, dict) and dataclasses.is_dataclass(value) and _configs(hint) != [type(value)]:
         return {TARGET: target_name(type(value)), **primitive}
     return primitive
 
@@ -138,8 +138,7 @@ def build(
 
 
 def _build_value(hint: object, value: object, targets: Mapping[str, type], path: str) -> object:
-    configs: list[type] = [part for part in _parts(hint) if isinstance(part, type)]
-    configs = [part for part in configs if dataclasses.is_dataclass(part)]
+    configs = _configs(hint)
     if isinstance(value, Mapping) and TARGET in value:
         allowed = {name: cls for name, cls in targets.items() if issubclass(cls, tuple(configs))}
         target = str(value[TARGET])
@@ -172,6 +171,11 @@ def _build_leaf(hint: Any, value: object, path: str) -> object:  # noqa: ANN401 
 def _parts(hint: object) -> tuple[object, ...]:
     """The alternatives of a union; any other annotation alone."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _configs(hint: object) -> list[type]:
+    """The dataclasses among the alternatives of an annotation."""
+    return [part for part in _parts(hint) if isinstance(part, type) and dataclasses.is_dataclass(part)]
 
 
 def _literals(hint: object) -> Iterator[object]:

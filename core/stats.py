@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 RESAMPLES = 10_000
+KeyT = TypeVar("KeyT", bound=Hashable)
 
 
 class Interval(NamedTuple):
@@ -67,8 +68,8 @@ def _blocks(resamples: int, size: int) -> list[int]:
 
 
 def paired_difference(
-    first: Mapping[Hashable, float],
-    second: Mapping[Hashable, float],
+    first: Mapping[KeyT, float],
+    second: Mapping[KeyT, float],
     seed: int = 0,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,

@@ -1,0 +1,133 @@
+"""Run the benchmark: success of every arm on unseen object families, resumable cell by cell."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from ..core.config import to_primitive
+from ..core.files import write_json
+from ..core.progress import ProgressCallback, progress_bar
+from ..core.runs import Run, RunConfig
+from ..sim.benchmark import ARMS, TASKS, ArmName, Cell, CellResult, comparisons, run_cell, scores
+from ..sim.task import TaskName
+from ._arms import Budget, predictor, registry
+from ._tables import add_rows, write_report
+from ._verb import Verb
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """Keys of `kalie bench`.
+
+    Attributes:
+        task: one task, or all five.
+        arms: which arms; see docs/results.md for what each learns from.
+        episodes: per cell, that is per task, arm and seed.
+        seeds: seeds 0 .. seeds - 1; each has its own photos, synthesis, fine-tuning and scenes.
+        budget: photos, images and fine-tuning of the learning arms.
+        objects: a .py file or a folder of URDFs with families of your own.
+        workers: processes; 0 for one per core.
+        run: where the run goes; run.resume=true goes on with the finished cells of an earlier one.
+    """
+
+    task: Literal["all", "sweep", "drawer", "towel", "pour", "unplug"] = "all"
+    arms: tuple[ArmName, ...] = ARMS
+    episodes: int = 20
+    seeds: int = 5
+    budget: Budget = field(default_factory=Budget)
+    objects: Path | None = None
+    workers: int = 0
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1 or self.seeds < 1 or self.workers < 0:
+            raise ValueError("episodes and seeds must be at least 1, workers at least 0")
+        if not self.arms or len(set(self.arms)) != len(self.arms):
+            raise ValueError(f"arms={list(self.arms)} must name one or more arms, each once")
+
+
+def cells(cfg: BenchConfig) -> Iterator[Cell]:
+    """All cells, seed by seed, so that a run cut short has whole rounds of every arm."""
+    tasks: Sequence[TaskName] = TASKS if cfg.task == "all" else (cfg.task,)
+    for seed in range(cfg.seeds):
+        for name in tasks:
+            for arm in cfg.arms:
+                yield Cell(name, arm, seed)
+
+
+def cell_path(folder: Path, cell: Cell) -> Path:
+    """Where a finished cell lies."""
+    return folder / "cells" / f"{cell.name}.json"
+
+
+def finished(folder: Path, cell: Cell, episodes: int) -> CellResult | None:
+    """A cell's result, if it is there with at least that many episodes (only so many are used)."""
+    path = cell_path(folder, cell)
+    if not path.exists():
+        return None
+    result = CellResult.from_json(json.loads(path.read_text("utf-8")))
+    if len(result.episodes) < episodes:
+        return None
+    return replace(result, episodes=result.episodes[:episodes], errors=result.errors[:episodes])
+
+
+def compute(folder: Path, cell: Cell, cfg: BenchConfig) -> Cell:
+    """Learn and run one cell, and keep it; runs in a process of its own with one torch thread."""
+    import torch
+
+    from ..sim.world import World
+
+    torch.set_num_threads(1)
+    families, world, started = registry(cfg.objects), World(), time.perf_counter()
+    predict = predictor(world, cell.task, cell.arm, cell.seed, cfg.budget, families)
+    learning = time.perf_counter() - started
+    result = run_cell(world, cell, predict, cfg.episodes, families)
+    result = replace(result, seconds={"learning": learning, **result.seconds})
+    write_json(cell_path(folder, cell), result.to_json())
+    return cell
+
+
+def main(cfg: BenchConfig) -> None:
+    """Run the cells that are missing, then write the table, the plots and the comparisons."""
+    may_change = ("task", "arms", "episodes", "seeds", "workers")
+    with Run.open("bench", cfg.run, cfg, list(range(cfg.seeds)), may_change=may_change) as run:
+        wanted = list(cells(cfg))
+        with run.stage("cells"), progress_bar("cells") as progress:
+            _run_missing(run.path, wanted, cfg, progress)
+        found = [finished(run.path, cell, cfg.episodes) for cell in wanted]
+        results = [result for result in found if result is not None]
+        add_rows(run, scores(results), comparisons(results))
+        write_report(run, "kalie benchmark", scores(results), comparisons(results), to_primitive(cfg))
+
+
+def _run_missing(folder: Path, wanted: Sequence[Cell], cfg: BenchConfig, progress: ProgressCallback) -> None:
+    missing = [cell for cell in wanted if finished(folder, cell, cfg.episodes) is None]
+    done = len(wanted) - len(missing)
+    progress(done, len(wanted))
+    workers = cfg.workers or len(os.sched_getaffinity(0))
+    # Spawned, because torch's threads do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
+        futures = [pool.submit(compute, folder, cell, cfg) for cell in missing]
+        for future in as_completed(futures):
+            future.result()
+            done += 1
+            progress(done, len(wanted))
+
+
+VERB = Verb(
+    BenchConfig,
+    main,
+    examples=(
+        "kalie bench task=sweep arms=[zero_shot,photos_augmented,full,oracle] episodes=20 seeds=2",
+        "kalie bench run.resume=true run.name=full seeds=5",
+    ),
+)
