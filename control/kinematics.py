@@ -24,6 +24,7 @@ class IkSettings:
         restarts: random starts after the given seed and the posture.
         damping: of the normal equations, relative to the squared error.
         posture_gain: share of the way to the posture that each null-space step goes.
+        posture_pull: rad; most that one null-space step moves a joint.
         posture_steps: steps with a null-space pull, at most.
         limit_margin: radians kept from the joint limits.
         seed: of the random starts.
@@ -34,6 +35,7 @@ class IkSettings:
     restarts: int = 12
     damping: float = 1e-3
     posture_gain: float = 0.1
+    posture_pull: float = 0.05
     posture_steps: int = 15
     limit_margin: float = 0.02
     seed: int = 0
@@ -92,21 +94,19 @@ class Kinematics:
             PlanError: naming the waypoint, why it cannot be reached, and the nearest pose that can.
         """
         goal = _checked_pose(base_from_tcp, name)
-        nearest, least, obstacle = np.clip(seed_positions, self._low, self._high), np.inf, None
+        tried, obstacle = [np.clip(seed_positions, self._low, self._high)], None
         for start in self._starts(seed_positions, goal.translation):
             positions, error = self._solve(goal, start, self.settings.posture_steps)
-            if error > self.settings.tolerance:
-                if error < least and self.collisions.find(positions) is None:
-                    nearest, least = positions, error
-                continue
             hit = self.collisions.find(positions)
-            if hit is None:
+            if hit is None and error <= self.settings.tolerance:
                 return positions
-            obstacle = obstacle or hit
+            if error <= self.settings.tolerance:
+                obstacle = obstacle or hit
+            tried.append(positions if hit is None else self._last_free(tried[0], positions))
         reason = (
             f"every solution found collides ({obstacle})" if obstacle else "no solution within the limits"
         )
-        raise PlanError(f"{name} at {_words(goal)}: {reason}; {self._nearest(goal, nearest)}")
+        raise PlanError(f"{name} at {_words(goal)}: {reason}; {self._nearest(goal, tried)}")
 
     def follow(self, base_from_tcp: FloatArray, seed_positions: FloatArray) -> FloatArray | None:
         """The solution (J,) that continues from a neighbouring one, or None; collisions are not checked."""
@@ -120,28 +120,37 @@ class Kinematics:
 
     def _starts(self, seed: FloatArray, goal: FloatArray) -> list[FloatArray]:
         """The seed, the posture turned toward the goal, and random configurations, within the limits."""
-        turned = self._posture.copy()
-        turned[0] += np.arctan2(goal[1], goal[0])
+        turned = self._turned_posture(goal)
         rng = np.random.default_rng(self.settings.seed)
         spread = rng.uniform(self._low, self._high, (self.settings.restarts, len(self._low)))
         return [np.clip(start, self._low, self._high) for start in (seed, turned, *spread)]
 
     def _solve(self, goal: pin.SE3, start: FloatArray, pulls: int) -> tuple[FloatArray, float]:
         """Levenberg-Marquardt with the damping of Sugihara (2011): proportional to the squared error."""
-        q = start.copy()
+        q, posture = start.copy(), self._turned_posture(goal.translation)
         for step in range(self.settings.iterations):
             error = pin.log6(self._pose(q).actInv(goal)).vector
             size = float(np.sqrt(error @ error))
             if size <= self.settings.tolerance and step >= pulls:
                 return q, size
             jacobian = pin.computeFrameJacobian(self._model, self._data, q, self._tcp)
-            pull = self.settings.posture_gain if step < pulls else 0.0
+            pull = self._pull(q, posture) if step < pulls else np.zeros_like(q)
             q = self._step(q, jacobian, error, self.settings.damping * size * size + 1e-10, pull)
         error = pin.log6(self._pose(q).actInv(goal)).vector
         return q, float(np.sqrt(error @ error))
 
+    def _turned_posture(self, goal: FloatArray) -> FloatArray:
+        """The posture with its first joint turned so that it faces a point (3,)."""
+        turned = self._posture.copy()
+        turned[0] += np.arctan2(goal[1], goal[0])
+        return turned
+
+    def _pull(self, q: FloatArray, posture: FloatArray) -> FloatArray:
+        most = self.settings.posture_pull
+        return np.clip(self.settings.posture_gain * (posture - q), -most, most)
+
     def _step(
-        self, q: FloatArray, jacobian: FloatArray, error: FloatArray, damping: float, pull: float
+        self, q: FloatArray, jacobian: FloatArray, error: FloatArray, damping: float, pull: FloatArray
     ) -> FloatArray:
         """One damped step with a null-space pull; joints that would leave their limits are frozen there."""
         free = np.ones(len(q), dtype=bool)
@@ -149,7 +158,7 @@ class Kinematics:
         for _ in range(3):
             j = jacobian * free
             normal = j @ j.T + damping * np.eye(6)
-            toward = pull * (self._posture - q) * free
+            toward = pull * free
             step = toward + j.T @ np.linalg.solve(normal, error - j @ toward)
             moved = q + step * min(1.0, 0.5 / max(float(np.abs(step).max()), 1e-12))
             outside = free & ((moved < self._low) | (moved > self._high))
@@ -158,8 +167,18 @@ class Kinematics:
             free &= ~outside
         return np.clip(moved, self._low, self._high)
 
-    def _nearest(self, goal: pin.SE3, positions: FloatArray) -> str:
-        pose = self._pose(positions)
+    def _last_free(self, free: FloatArray, blocked: FloatArray) -> FloatArray:
+        """The configuration nearest to a colliding one on the joint line from a free one, by bisection."""
+        low, high = 0.0, 1.0
+        for _ in range(8):
+            middle = (low + high) / 2
+            touches = self.collisions.find(free + middle * (blocked - free)) is not None
+            low, high = (low, middle) if touches else (middle, high)
+        return free + low * (blocked - free)
+
+    def _nearest(self, goal: pin.SE3, tried: list[FloatArray]) -> str:
+        poses = [self._pose(positions).copy() for positions in tried]
+        pose = min(poses, key=lambda found: float(np.linalg.norm(pin.log6(found.actInv(goal)).vector)))
         away = float(np.linalg.norm(pose.translation - goal.translation))
         turn = float(np.degrees(np.linalg.norm(pin.log3(pose.rotation.T @ goal.rotation))))
         return f"the nearest reachable pose found is {_words(pose)}, {away:.3f} m and {turn:.0f} deg away"

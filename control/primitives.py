@@ -72,6 +72,7 @@ def plan(
     affordance: Affordance,
     frame: RgbdFrame,
     settings: PrimitiveSettings | None = None,
+    tool_yaw: float = 0.0,
 ) -> MotionPlan:
     """Instantiate a primitive.
 
@@ -80,6 +81,7 @@ def plan(
         affordance: keypoints as fractions of the frame's image; heights and angles as its schema says.
         frame: what the keypoints were seen in; its depth lifts them.
         settings: heights, depths and speeds.
+        tool_yaw: rad; turns a carried tool away from the direction that the keypoints give it.
 
     Returns:
         Waypoints of the TCP in the base frame.
@@ -90,7 +92,7 @@ def plan(
     settings = settings or PrimitiveSettings()
     needed, build = _PRIMITIVES[primitive]
     points = lift_keypoints(primitive, needed, affordance, frame, settings.support_height)
-    return MotionPlan(primitive, tuple(build(_Scene(affordance, frame, points, settings))))
+    return MotionPlan(primitive, tuple(build(_Scene(affordance, frame, points, settings, tool_yaw))))
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class _Scene:
     frame: RgbdFrame
     points: LiftedKeypoints
     settings: PrimitiveSettings
+    tool_yaw: float
 
     def raised(self, name: KeypointName, height: float | None) -> FloatArray:
         """The surface point seen at a keypoint, raised by `height`, kept off the support."""
@@ -181,7 +184,10 @@ def _holding(
 
 def _yaw_between(tail: FloatArray, head: FloatArray) -> FloatArray:
     """The rotation (3, 3) about the vertical that turns one horizontal direction (3,) into another."""
-    angle = np.arctan2(head[1], head[0]) - np.arctan2(tail[1], tail[0])
+    return _yawed(np.arctan2(head[1], head[0]) - np.arctan2(tail[1], tail[0]))
+
+
+def _yawed(angle: float) -> FloatArray:
     return Rotation.from_rotvec(angle * UP).as_matrix()
 
 
@@ -194,7 +200,7 @@ def _tool_turn(scene: _Scene, grasp: _Grasp, tail: KeypointName, head: KeypointN
     """The turn (3, 3) that lays the tool axis, grasp to function point, along a direction in the scene."""
     scene.direction("grasp", "function")
     reach = grasp.function - grasp.base_from_tcp[:3, 3]
-    return _yaw_between(reach, scene.direction(tail, head))
+    return _yawed(scene.tool_yaw) @ _yaw_between(reach, scene.direction(tail, head))
 
 
 def _grasp_and_use(scene: _Scene) -> list[Waypoint]:
@@ -273,7 +279,7 @@ def _pour(scene: _Scene) -> list[Waypoint]:
     s, a = scene.settings, scene.affordance
     grasp = _grasp(scene)
     has_pre = "pre_contact" in scene.points
-    turn = _tool_turn(scene, grasp, "pre_contact", "target") if has_pre else np.eye(3)
+    turn = _tool_turn(scene, grasp, "pre_contact", "target") if has_pre else _yawed(scene.tool_yaw)
     lip = scene.raised("target", a.target_height)
     over = grasp.carrying(lip, turn)
     carry = max(grasp.base_from_tcp[2, 3] + s.lift_height, float(over[2, 3]))

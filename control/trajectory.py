@@ -65,14 +65,13 @@ def plan_trajectories(
     outside = kinematics.limits.outside(start)
     if outside is not None:
         raise PlanError(f"start: {outside}; move that joint back inside its limits first")
-    first, second = _turned_plans(plan, kinematics, start)
-    try:
-        return _time_phases(first, kinematics, start, settings)
-    except PlanError as error:
+    failure: PlanError | None = None
+    for turned in _reachable_turns(plan, kinematics, start):
         try:
-            return _time_phases(second, kinematics, start, settings)
-        except PlanError:
-            raise error from None
+            return _time_phases(turned, kinematics, start, settings)
+        except PlanError as error:
+            failure = failure or error
+    raise failure or PlanError("no turn of the plan is reachable")
 
 
 def _time_phases(
@@ -109,23 +108,31 @@ def _phases(plan: MotionPlan, base_from_start: FloatArray) -> list[tuple[str, li
     return [(kind, [waypoint for _, waypoint in items]) for (kind, _), items in grouped]
 
 
-def _turned_plans(plan: MotionPlan, kinematics: Kinematics, start: FloatArray) -> list[MotionPlan]:
-    """The plan and its turn by pi about the approach axis, the one with more room in the joints first."""
+def _reachable_turns(plan: MotionPlan, kinematics: Kinematics, start: FloatArray) -> list[MotionPlan]:
+    """The plan and its turn by pi about the approach axis, the one with more room in the joints first.
+
+    Raises:
+        PlanError: naming the waypoint that neither reaches.
+    """
     half_turn = np.diag([-1.0, -1.0, 1.0, 1.0])
     turned = [replace(w, base_from_tcp=w.base_from_tcp @ half_turn) for w in plan.waypoints]
-    plans = [plan, replace(plan, waypoints=tuple(turned))]
-    return sorted(plans, key=lambda p: _cramped(p.waypoints, kinematics, start))
+    scored: list[tuple[tuple[float, float], MotionPlan]] = []
+    failure: PlanError | None = None
+    for candidate in (plan, replace(plan, waypoints=tuple(turned))):
+        try:
+            scored.append((_cramped(candidate.waypoints, kinematics, start), candidate))
+        except PlanError as error:
+            failure = failure or error
+    if failure is not None and not scored:
+        raise failure
+    return [candidate for _, candidate in sorted(scored, key=lambda item: item[0])]
 
 
 def _cramped(waypoints: Sequence[Waypoint], kinematics: Kinematics, start: FloatArray) -> tuple[float, float]:
     """How near the joints come to their limits (up to 0.5 rad counts), then how far they must move at all."""
-    q, room, moved = start, 0.5, 0.0
+    q, room, moved, limits = start, 0.5, 0.0, kinematics.limits
     for waypoint in waypoints:
-        try:
-            goal = kinematics.inverse(waypoint.base_from_tcp, q, waypoint.phase)
-        except PlanError:
-            return (np.inf, np.inf)
-        limits = kinematics.limits
+        goal = kinematics.inverse(waypoint.base_from_tcp, q, waypoint.phase)
         room = min(room, float(np.minimum(goal - limits.lower, limits.upper - goal).min()))
         moved += float(np.abs(goal - q).max())
         q = goal

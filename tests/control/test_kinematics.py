@@ -96,8 +96,10 @@ def test_when_pose_is_unreachable_expect_error_naming_waypoint_and_nearest_pose(
 def test_when_every_solution_is_below_the_table_expect_error_naming_the_table(
     kinematics: Kinematics, home: FloatArray
 ) -> None:
-    with pytest.raises(PlanError, match=r"grasp at .* touches the table"):
+    with pytest.raises(PlanError, match=r"grasp at .* touches the table") as error:
         kinematics.inverse(down_pose(0.5, 0.0, -0.02), home, "grasp")
+    # The nearest reachable pose is just above it.
+    assert float(str(error.value).split(" m and ")[0].split()[-1]) < 0.05
 
 
 @pytest.mark.parametrize("fault", [np.nan, np.inf])

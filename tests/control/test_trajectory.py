@@ -178,7 +178,7 @@ def test_when_last_waypoint_is_unreachable_expect_error_naming_it_and_no_traject
 
 def test_when_line_passes_through_the_table_expect_refusal(kinematics: Kinematics, home: FloatArray) -> None:
     start = kinematics.inverse(down_pose(0.5, 0.0, 0.1), home)
-    with pytest.raises(PlanError, match=r"target .*collides: panda_.*finger touches the table"):
+    with pytest.raises(PlanError, match=r"target .*collides.*touches the table"):
         plan_trajectories(single(0.5, 0.1, -0.03), kinematics, start)
 
 
