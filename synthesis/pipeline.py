@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 
 from ..affordance.labels import LabelledImage
+from ..core.chat import ChatConfig
 from .binding import SynthesisError
-from .checks import Rejected, check_judge
+from .checks import NoJudge, Rejected, check_judge
 from .compose import ComposeConfig, Composer, compose
 from .diffusion import DiffusionConfig, DiffusionRepainter
 from .repaint import ProceduralConfig, ProceduralRepainter, Repainter, RepainterConfig, RepaintRequest
@@ -39,6 +40,7 @@ class SynthesisConfig:
         count: synthetic images in all, spread evenly over the photos.
         compose: what is drawn.
         repainter: procedural or diffusion, with its settings.
+        judge: none, or a vision-language model that is asked whether an image is usable.
         draws: most draws per image; after half of them h is drawn ever closer to the identity.
         workers: processes; 1 stays in this one.
         batch: images whose objects are repainted together (worth it for diffusion on a GPU).
@@ -47,6 +49,7 @@ class SynthesisConfig:
     count: int = 500
     compose: ComposeConfig = field(default_factory=ComposeConfig)
     repainter: RepainterConfig = field(default_factory=ProceduralConfig)
+    judge: NoJudge | ChatConfig = field(default_factory=NoJudge)
     draws: int = 24
     workers: int = 1
     batch: int = 1
@@ -210,7 +213,7 @@ def _advance(run: _Run, job: _Job, painted: np.ndarray | None) -> LabelledImage 
             job.request = job.composer.send(painted)
     except StopIteration as end:
         try:
-            check_judge(end.value, run.config.compose.checks.judge)
+            check_judge(end.value, run.config.judge)
             return _signed(run, job, end.value)
         except Rejected as refusal:
             _refuse(job, refusal)

@@ -15,6 +15,7 @@ from kalie.affordance.schema import Affordance, Keypoint
 from kalie.core.chat import ChatConfig, ChatError, ask
 from kalie.synthesis.binding import Anchor
 from kalie.synthesis.checks import (
+    NoJudge,
     Rejected,
     check_apart,
     check_edges,
@@ -126,6 +127,10 @@ def test_judge_keeps_only_what_is_answered_with_yes(
                 check_judge(photos[0], config)
     assert b"data:image/png;base64," in asked[0]
     assert photos[0].instruction.encode() in asked[0]
+
+
+def test_without_a_judge_nobody_is_asked(photos: list[LabelledImage]) -> None:
+    check_judge(photos[0], NoJudge())
 
 
 def test_chat_tries_again_after_a_server_error(monkeypatch: pytest.MonkeyPatch) -> None:
