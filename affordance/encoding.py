@@ -151,10 +151,10 @@ def _values(sample: LabelledImage) -> Tensor:
     yaw = sample.affordance.grasp_yaw
     if yaw is None:
         return values
-    return with_axis(values, turn_axis(torch.tensor(yaw), _squeeze(width, height)))
+    return with_axis(values, turn_axis(torch.tensor(yaw), squeeze(width, height)))
 
 
-def _squeeze(width: int, height: int) -> Tensor:
+def squeeze(width: int, height: int) -> Tensor:
     """The map of directions of a width x height image to its square form."""
     return torch.diag(torch.tensor([1.0 / width, 1.0 / height])) * max(width, height)
 
@@ -177,6 +177,6 @@ def decode(points: Tensor, values: Tensor, presence: Tensor, width: int, height:
         low, high = SCALAR_RANGES[name]
         out[name] = min(max(value * UNITS[name], low), high) if here else None
     if present[-1]:
-        turned = turn_axis(axis_angle(values), torch.linalg.inv(_squeeze(width, height)))
+        turned = turn_axis(axis_angle(values), torch.linalg.inv(squeeze(width, height)))
         out["grasp_yaw"] = max(min(float(turned), np.pi / 2), -np.pi / 2)
     return Affordance(**out)  # pyright: ignore[reportArgumentType]
