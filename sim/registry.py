@@ -74,7 +74,7 @@ def task(name: TaskName) -> Task:
     return _TASKS[name]()
 
 
-def test_families_hash() -> str:
+def families_test_hash() -> str:
     """SHA-256 over the sources of the test families, in the order of their names."""
     digest = hashlib.sha256()
     for path in sorted((Path(__file__).parent / "families_test").glob("*.py")):

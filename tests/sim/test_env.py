@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from kalie.sim.env import InvalidAction, ManipulationEnv
+from kalie.sim.registry import TASK_NAMES
+
+
+@pytest.fixture(scope="module")
+def env() -> Iterator[ManipulationEnv]:
+    env = ManipulationEnv("sweep")
+    env.reset(seed=0)
+    yield env
+    env.close()
+
+
+@pytest.mark.parametrize("name", TASK_NAMES)
+def test_registered_environments_pass_the_current_checker_without_warnings(name: str) -> None:
+    env = gym.make(f"kalie/{name.capitalize()}-v0", render_mode="rgb_array")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env.unwrapped, skip_render_check=name != "sweep")
+    env.close()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_when_an_action_is_not_finite_expect_refusal_and_a_finite_future(
+    env: ManipulationEnv, bad: float
+) -> None:
+    env.reset(seed=1)
+    steps = env.world.steps
+    action = np.zeros(8, np.float32)
+    action[3] = bad
+    with pytest.raises(InvalidAction, match="finite"):
+        env.step(action)
+    assert env.world.steps == steps
+    observation, _ = env.reset()
+    assert all(np.isfinite(part).all() for part in observation.values())
+    observation, *_ = env.step(np.zeros(8, np.float32))
+    assert all(np.isfinite(part).all() for part in observation.values())
+
+
+def test_when_an_action_has_the_wrong_shape_expect_refusal(env: ManipulationEnv) -> None:
+    env.reset()
+    with pytest.raises(InvalidAction, match="8"):
+        env.step(np.zeros(7, np.float32))
+
+
+def test_when_stepped_before_reset_expect_a_clear_error() -> None:
+    env = gym.make("kalie/Sweep-v0")
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(env.action_space.sample())
+    env.close()
+
+
+def _roll(env: ManipulationEnv, seed: int | None, steps: int) -> bytes:
+    observation, _ = env.reset(seed=seed)
+    rng, parts = np.random.default_rng(7), [*observation.values()]
+    for _ in range(steps):
+        observation, reward, *_ = env.step(rng.uniform(-1, 1, 8).astype(np.float32))
+        parts += [*observation.values(), np.array(reward)]
+    return b"".join(part.tobytes() for part in parts)
+
+
+def test_same_seed_gives_the_same_bits_in_one_env_and_in_two(env: ManipulationEnv) -> None:
+    first = _roll(env, 3, 150)
+    assert _roll(env, None, 150) == first
+    _roll(env, 4, 5)
+    assert _roll(env, 3, 150) == first
+    other = ManipulationEnv("sweep")
+    assert _roll(other, 3, 150) == first
+    other.close()
+
+
+@pytest.mark.slow
+def test_same_seed_gives_the_same_bits_over_a_thousand_steps_in_two_processes(env: ManipulationEnv) -> None:
+    code = (
+        "import hashlib, importlib.util\n"
+        f"spec = importlib.util.spec_from_file_location('roll', {__file__!r})\n"
+        "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
+        "bits = module._roll(module.ManipulationEnv('sweep'), 5, 1000)\n"
+        "print('digest', hashlib.sha256(bits).hexdigest())\n"
+    )
+    digests = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert "digest" in digests[0]
+    assert digests[0] == digests[1]
+
+
+def test_another_seed_gives_another_scene(env: ManipulationEnv) -> None:
+    first, _ = env.reset(seed=0)
+    second, _ = env.reset(seed=1)
+    third, _ = env.reset(options={"new_scene": True})
+    assert not np.array_equal(first["objects"], second["objects"])
+    assert not np.array_equal(second["objects"], third["objects"])
+
+
+def test_no_picture_is_drawn_unless_asked_for(env: ManipulationEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise AssertionError("a picture was drawn")
+
+    env.reset()
+    monkeypatch.setattr(env.world, "render_with_bodies", refuse)
+    env.reset()
+    env.step(np.zeros(8, np.float32))
+    assert env.render() is None
+
+
+def test_pictures_are_in_the_observation_when_asked_for() -> None:
+    env = ManipulationEnv("sweep", image=True)
+    observation, _ = env.reset(seed=0)
+    assert observation["image"].shape == (256, 256, 3)
+    assert observation["image"].std() > 5
+    env.close()
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm") as stream:
+        return int(stream.read().split()[1]) * 4096
+
+
+def test_ten_thousand_resets_do_not_grow_the_process(env: ManipulationEnv) -> None:
+    env.reset(seed=0)
+    for _ in range(500):
+        env.reset()
+    before = _resident_bytes()
+    for _ in range(10_000):
+        env.reset()
+    assert _resident_bytes() - before < 5e6

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kalie.perception.depth import lift
+from kalie.sim.camera import Camera, CameraConfig
+from kalie.sim.objects import LinkPoint, ObjectModel
+from kalie.sim.urdf import Link, Part, urdf_text
+from kalie.sim.world import FLOOR_Z, TABLE, World
+
+CUBE = ObjectModel(
+    "clutter",
+    "cube",
+    urdf_text(
+        "cube",
+        [Link("base", (Part("box", (0.04, 0.04, 0.04), (0, 0, 0.02), colour=(1, 0, 0, 1), mass=0.1),))],
+    ),
+    {"top": LinkPoint((0, 0, 0.04))},
+)
+SPOTS = [(0.3, 0.3), (0.7, -0.3), (0.3, -0.3), (0.7, 0.3), (0.5, 0.0)]
+
+
+def test_picture_and_projection_agree_to_half_a_pixel(world: World) -> None:
+    for x, y in SPOTS:
+        world.reset()
+        cube = world.load(CUBE, (x, y, 0))
+        frame, bodies = world.render_with_bodies()
+        top = np.array([[a, b, 0.04] for a in (x - 0.02, x + 0.02) for b in (y - 0.02, y + 0.02)])
+        drawn = bodies == cube.body
+        high = drawn & (frame.depth < np.median(frame.depth[drawn]) + 0.012)
+        rows, columns = np.nonzero(high)
+        middle = frame.project(top).mean(axis=0)
+        assert abs(columns.mean() - middle[0]) < 1.0
+        assert abs(rows.mean() - middle[1]) < 1.0
+
+
+def test_depth_lifts_to_where_things_are(world: World) -> None:
+    cube = world.load(CUBE, (0.55, 0.1, 0))
+    frame = world.render()
+    pixel = frame.project(world.keypoint(cube, "top"))[0]
+    np.testing.assert_allclose(lift(frame, pixel), [0.55, 0.1, 0.04], atol=0.003)
+
+
+def test_camera_sees_the_whole_table_some_floor_and_no_arm(world: World) -> None:
+    frame, bodies = world.render_with_bodies()
+    corners = [[x, y, 0.0] for x in (TABLE.near, TABLE.far) for y in (TABLE.left, TABLE.right)]
+    beyond = [[0.5, TABLE.left + 0.06, 0.0], [0.5, TABLE.right - 0.06, 0.0], [TABLE.far + 0.06, 0.0, 0.0]]
+    pixels = frame.project(np.array(corners + beyond))
+    assert np.all((pixels > 2) & (pixels < frame.rgb.shape[0] - 3))
+    assert not np.any(bodies == world.robot)
+    assert {world.table, world.floor} == set(np.unique(bodies))
+
+
+def test_left_and_far_are_left_and_up_in_the_picture(world: World) -> None:
+    frame = world.render()
+    left, right, far, near = frame.project(
+        np.array([[0.5, 0.2, 0], [0.5, -0.2, 0], [0.7, 0, 0], [0.3, 0, 0]])
+    )
+    assert left[0] < right[0]
+    assert far[1] < near[1]
+
+
+def test_jittered_camera_stays_exact(world: World) -> None:
+    world.camera = world.camera.jittered(0.02, 0.02, np.random.default_rng(0))
+    cube = world.load(CUBE, (0.45, -0.15, 0))
+    frame = world.render()
+    assert not np.array_equal(frame.base_from_camera, Camera.place(CameraConfig()).base_from_camera)
+    pixel = frame.project(world.keypoint(cube, "top"))[0]
+    np.testing.assert_allclose(lift(frame, pixel), [0.45, -0.15, 0.04], atol=0.003)
+
+
+def test_shadows_darken_the_table_beside_a_thing_and_nothing_else(world: World) -> None:
+    world.load(CUBE, (0.5, 0.0, 0))
+    world.lighting = replace(world.lighting, direction=(0.0, 0.8, 1.0))
+    plain = world.render()
+    world.lighting = replace(world.lighting, shadow=0.5)
+    shaded = world.render()
+    beside, lit = plain.project(np.array([[0.5, -0.035, 0.0], [0.35, 0.2, 0.0]])).round().astype(int)
+    assert shaded.rgb[beside[1], beside[0]].sum() < 0.7 * plain.rgb[beside[1], beside[0]].sum()
+    np.testing.assert_array_equal(shaded.rgb[lit[1], lit[0]], plain.rgb[lit[1], lit[0]])
+    np.testing.assert_array_equal(shaded.depth, plain.depth)
+
+
+def test_a_thing_pushed_off_the_table_falls_to_the_floor(world: World) -> None:
+    cube = world.load(CUBE, (0.5, TABLE.left + 0.03, 0.05))
+    world.settle(1.0)
+    assert world.keypoint(cube, "top")[2] < FLOOR_Z + 0.07
+
+
+def test_the_arm_holds_its_home_pose(world: World) -> None:
+    before = [world.bullet.getJointState(world.robot, joint)[0] for joint in range(7)]
+    world.settle(1.0)
+    after = [world.bullet.getJointState(world.robot, joint)[0] for joint in range(7)]
+    np.testing.assert_allclose(after, before, atol=2e-3)
+
+
+def test_step_hooks_run_before_every_step_until_reset(world: World) -> None:
+    calls: list[int] = []
+    world.add_step_hook(lambda: calls.append(1))
+    world.step(3)
+    assert len(calls) == 3
+    world.reset()
+    world.step(3)
+    assert len(calls) == 3
+
+
+def test_when_a_urdf_cannot_be_loaded_expect_the_family_named(world: World) -> None:
+    with pytest.raises(ValueError, match="broken_family"):
+        world.load(replace(CUBE, family="broken_family", urdf="<robot"), (0.5, 0, 0))
+
+
+def _tumble(world: World) -> bytes:
+    """Five cubes dropped on each other: contacts, friction, chaos."""
+    world.reset()
+    cubes = [world.load(CUBE, (0.5 + 0.004 * i, 0.003 * i, 0.05 + 0.05 * i)) for i in range(5)]
+    history = []
+    for _ in range(50):
+        world.step(5)
+        history += [world.pose(cube) for cube in cubes]
+    return np.array(history).tobytes()
+
+
+def test_same_calls_give_the_same_bits_after_resets_and_in_another_world(world: World) -> None:
+    first = _tumble(world)
+    world.load(CUBE, (0.4, 0.2, 0.3))
+    world.step(100)
+    assert _tumble(world) == first
+    other = World()
+    assert _tumble(other) == first
+    other.close()
+
+
+def test_a_restored_state_goes_on_with_the_same_bits(world: World) -> None:
+    cubes = [world.load(CUBE, (0.5 + 0.004 * i, 0, 0.05 + 0.05 * i)) for i in range(3)]
+    world.step(30)
+    state = world.save()
+    ends = []
+    for _ in range(2):
+        world.restore(state)
+        world.step(300)
+        ends.append(np.array([world.pose(cube) for cube in cubes]).tobytes())
+    world.forget(state)
+    assert ends[0] == ends[1]
+
+
+def test_another_process_gives_the_same_bits(world: World) -> None:
+    code = (
+        "import importlib.util, hashlib, sys\n"
+        f"spec = importlib.util.spec_from_file_location('tumble', {__file__!r})\n"
+        "module = importlib.util.module_from_spec(spec); sys.modules['tumble'] = module\n"
+        "spec.loader.exec_module(module)\n"
+        "print('digest', hashlib.sha256(module._tumble(module.World())).hexdigest())\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    import hashlib
+
+    assert f"digest {hashlib.sha256(_tumble(world)).hexdigest()}" in printed
