@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..perception.depth import point_cloud
 from ..perception.frame import FloatArray, RgbdFrame
+from .keypoints import points_around
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,10 @@ def refine_grasp(
 
 def _object_points(frame: RgbdFrame, point: FloatArray, floor: float, settings: GraspSettings) -> FloatArray:
     """Points (N, 3) above the floor and within reach of the jaws around `point`."""
-    cloud = point_cloud(frame).reshape(-1, 3)
     reach = settings.search + settings.jaw_limit
-    with np.errstate(invalid="ignore"):
-        near = (np.abs(cloud[:, :2] - point[:2]) < reach).all(axis=1) & (cloud[:, 2] > floor)
+    # Looking down, the square around the point holds whatever stands near it, its upper parts displaced.
+    cloud = points_around(frame, frame.project(point)[0], 1.5 * reach, point)
+    near = (np.abs(cloud[:, :2] - point[:2]) < reach).all(axis=1) & (cloud[:, 2] > floor)
     return cloud[near]
 
 

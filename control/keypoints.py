@@ -9,7 +9,7 @@ import numpy as np
 
 from ..affordance.schema import Affordance, KeypointName
 from ..affordance.units import to_pixel
-from ..perception.depth import DepthError, lift, point_cloud
+from ..perception.depth import DepthError, camera_rays, lift
 from ..perception.frame import FloatArray, RgbdFrame
 from .plan import PlanError
 
@@ -51,12 +51,8 @@ class LiftedKeypoints(UserDict[KeypointName, FloatArray]):
         A thin rod covers few pixels: a keypoint, and the window its depth is taken from, easily miss it and
         see what lies behind. Where nothing stands out by more than `radius`, the point itself.
         """
-        (u, v), point = self._pixels[name], self[name]
-        distance = float(np.linalg.norm(point - self._frame.base_from_camera[:3, 3]))
-        reach = radius * self._frame.intrinsics.fx / distance
-        rows, columns = np.indices(self._frame.depth.shape)
-        cloud = point_cloud(self._frame)[(columns - u) ** 2 + (rows - v) ** 2 <= reach**2]
-        cloud = cloud[np.isfinite(cloud[:, 2])]
+        point = self[name]
+        cloud = points_around(self._frame, self._pixels[name], radius, point)
         if not len(cloud) or np.ptp(cloud[:, 2]) < radius:
             return point
         ridge = cloud[cloud[:, 2] > cloud[:, 2].max() - radius / 2]
@@ -94,6 +90,26 @@ def lift_keypoints(
         if points[name][2] < support - BELOW_SUPPORT:
             points[name] = _on_plane(frame, pixels[name], support)
     return LiftedKeypoints(points, pixels, frame)
+
+
+def points_around(frame: RgbdFrame, pixel: FloatArray, radius: float, point: FloatArray) -> FloatArray:
+    """The points (N, 3) seen in a square of the image, base frame; pixels without depth are left out.
+
+    Args:
+        frame: to look at.
+        pixel: (2,) the square's centre.
+        radius: half its side, in metres at the distance of `point`.
+        point: (3,) m, base frame.
+    """
+    distance = float(np.linalg.norm(point - frame.base_from_camera[:3, 3]))
+    half = int(np.ceil(radius * frame.intrinsics.fx / distance))
+    u, v = (round(float(value)) for value in pixel)
+    square = np.s_[max(v - half, 0) : max(v + half + 1, 0), max(u - half, 0) : max(u + half + 1, 0)]
+    rays = camera_rays(frame.intrinsics).reshape(*frame.depth.shape, 3)[square]
+    depth = frame.depth[square]
+    with np.errstate(invalid="ignore"):
+        valid = depth > 0
+    return frame.to_base(rays[valid] * depth[valid][:, None])
 
 
 def horizontal(points: LiftedKeypoints, tail: KeypointName, head: KeypointName, least: float) -> FloatArray:

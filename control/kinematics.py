@@ -20,7 +20,8 @@ class IkSettings:
 
     Attributes:
         tolerance: norm of the pose error twist (metres and radians together) that counts as reached.
-        iterations: Levenberg-Marquardt steps per start.
+        iterations: Levenberg-Marquardt steps per start, at most.
+        stall: a step that leaves more than this share of the error ends the search from that start.
         restarts: random starts after the given seed and the posture.
         damping: of the normal equations, relative to the squared error.
         posture_gain: share of the way to the posture that each null-space step goes.
@@ -32,6 +33,7 @@ class IkSettings:
 
     tolerance: float = 1e-6
     iterations: int = 60
+    stall: float = 0.97
     restarts: int = 12
     damping: float = 1e-3
     posture_gain: float = 0.1
@@ -127,12 +129,13 @@ class Kinematics:
 
     def _solve(self, goal: pin.SE3, start: FloatArray, pulls: int) -> tuple[FloatArray, float]:
         """Levenberg-Marquardt with the damping of Sugihara (2011): proportional to the squared error."""
-        q, posture = start.copy(), self._turned_posture(goal.translation)
+        q, posture, before = start.copy(), self._turned_posture(goal.translation), np.inf
         for step in range(self.settings.iterations):
             error = pin.log6(self._pose(q).actInv(goal)).vector
             size = float(np.sqrt(error @ error))
-            if size <= self.settings.tolerance and step >= pulls:
+            if step >= pulls and (size <= self.settings.tolerance or size > self.settings.stall * before):
                 return q, size
+            before = size
             jacobian = pin.computeFrameJacobian(self._model, self._data, q, self._tcp)
             pull = self._pull(q, posture) if step < pulls else np.zeros_like(q)
             q = self._step(q, jacobian, error, self.settings.damping * size * size + 1e-10, pull)

@@ -35,7 +35,7 @@ class TrajectorySettings:
 
     period: float = 1 / 60
     limit_share: float = 0.5
-    dwell: float = 0.6
+    dwell: float = 0.5
     path: PathSettings = field(default_factory=PathSettings)
 
 
