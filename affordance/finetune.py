@@ -54,8 +54,15 @@ class MixedSource:
 
     def __call__(self, count: int, generator: Generator) -> Batch:
         """`count` images drawn with replacement, varied."""
+        return self.vary(self.draw(count, generator), generator)
+
+    def draw(self, count: int, generator: Generator) -> Batch:
+        """`count` images drawn with replacement, as they are."""
         rows = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        drawn = self.batch.select(rows)
+        return self.batch.select(rows)
+
+    def vary(self, drawn: Batch, generator: Generator) -> Batch:
+        """The images augmented, where the config says so."""
         if self.augment is None:
             return drawn
         return augment(drawn, self.size, self.augment, generator)

@@ -60,6 +60,55 @@ class TrainingConfig:
     seed: int = 0
 
 
+class Schedule(Protocol):
+    """What the loop needs to know of a training config; see `TrainingConfig`."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """At its peak."""
+        ...
+
+    @property
+    def warmup(self) -> int:
+        """Steps."""
+        ...
+
+    @property
+    def evaluate_every(self) -> int:
+        """Steps between two looks at the validation set."""
+        ...
+
+    @property
+    def patience(self) -> int:
+        """Looks without progress after which training stops."""
+        ...
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Steps between two checkpoints."""
+        ...
+
+
+class Resumable(Protocol):
+    """The state of a training run that `run_steps` advances."""
+
+    step: int
+    looks_since_best: int
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything as a tree for a checkpoint."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take everything over from `state_dict`."""
+        ...
+
+
 class BatchSource(Protocol):
     """Where the images of a step come from."""
 
@@ -130,7 +179,7 @@ def start(model: HeatmapKeypointModel, config: TrainingConfig) -> TrainingState:
     return TrainingState(model, average, torch.optim.AdamW(groups, lr=config.learning_rate))
 
 
-def learning_rate(step: int, config: TrainingConfig) -> float:
+def learning_rate(step: int, config: Schedule) -> float:
     """Linear warm-up, then a cosine to zero."""
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
@@ -161,26 +210,62 @@ def train(
     Raises:
         NotFiniteLoss: see there.
     """
-    newest = store.load_newest() if store is not None else None
-    if newest is not None:
-        state.load_state_dict(newest.state)
+    resume(state, store)
     accelerator = Accelerator(mixed_precision=config.precision)
     model, optimizer = accelerator.prepare(state.model, state.optimizer)
     state.average.to(accelerator.device)
+    run_steps(
+        state,
+        lambda: _step(state, model, optimizer, source, config, accelerator),
+        lambda: _look(state, evaluate),
+        config,
+        store,
+        progress,
+        log,
+    )
+    if state.best:
+        state.average.load_state_dict(state.best)
+    return state.average
+
+
+def resume(state: Resumable, store: CheckpointStore | None) -> None:
+    """Go on from the newest checkpoint, if there is one."""
+    newest = store.load_newest() if store is not None else None
+    if newest is not None:
+        state.load_state_dict(newest.state)
+
+
+def run_steps(
+    state: Resumable,
+    step: Callable[[], dict[str, float]],
+    look: Callable[[], dict[str, float]],
+    config: Schedule,
+    store: CheckpointStore | None = None,
+    progress: Progress | None = None,
+    log: Log | None = None,
+) -> None:
+    """Step until the last step, or until the validation set has shown no progress for long enough.
+
+    Args:
+        state: counts the steps; checkpoints hold it.
+        step: makes one optimiser step and returns its figures.
+        look: measures on the validation set and returns its figures.
+        config: when to look, save and stop.
+        store: gets checkpoints.
+        progress: called with (steps done, steps in all).
+        log: called with the step and its figures.
+    """
     while state.step < config.steps and state.looks_since_best < config.patience:
-        figures = _step(state, model, optimizer, source, config, accelerator)
+        figures = step()
         state.step += 1
         if state.step % config.evaluate_every == 0 or state.step == config.steps:
-            figures |= _look(state, evaluate)
+            figures |= look()
         if store is not None and state.step % config.checkpoint_every == 0:
             store.save(state.step, state.state_dict())
         if log is not None:
             log(state.step, figures)
         if progress is not None:
             progress(state.step, config.steps)
-    if state.best:
-        state.average.load_state_dict(state.best)
-    return state.average
 
 
 def _step(
