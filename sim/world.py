@@ -115,13 +115,14 @@ class World:
         camera: the camera as posed now; appearance code replaces it.
         lighting: the light as set now.
         steps: physics steps since the last reset.
+        files: folder of the URDFs and textures that Bullet has read; gone when the world is.
     """
 
     def __init__(self, config: WorldConfig | None = None) -> None:
         self.config = config or WorldConfig()
         self.bullet = BulletClient(pb.DIRECT)
-        self._files = Path(tempfile.mkdtemp(prefix="kalie_world_"))
-        self._clean_up = weakref.finalize(self, shutil.rmtree, self._files, ignore_errors=True)
+        self.files = Path(tempfile.mkdtemp(prefix="kalie_world_"))
+        self._clean_up = weakref.finalize(self, shutil.rmtree, self.files, ignore_errors=True)
         self._placed: dict[int, PlacedObject] = {}
         self._hooks: list[StepHook] = []
         self._textures: dict[str, int] = {}
@@ -141,7 +142,7 @@ class World:
         """Disconnect from Bullet and delete temporary files; a second call does nothing."""
         if self._clean_up.detach() is not None:
             self.bullet.disconnect()
-            shutil.rmtree(self._files, ignore_errors=True)
+            shutil.rmtree(self.files, ignore_errors=True)
 
     def reset(self) -> None:
         """Back to the empty table with the arm at home; camera and light at their nominal settings."""
@@ -433,7 +434,7 @@ class World:
             for mesh in root.iter("mesh"):
                 mesh.set("filename", str(Path(model.asset_dir) / mesh.get("filename", "")))
             text = xml_lines(root)
-        path = self._files / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.urdf"
+        path = self.files / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.urdf"
         if not path.exists():
             path.write_text(text)
         return str(path)
@@ -448,7 +449,7 @@ class World:
     def _texture(self, image: NDArray[np.uint8]) -> int:
         key = hashlib.sha256(image.tobytes()).hexdigest()[:24]
         if key not in self._textures:
-            path = str(self._files / f"{key}.png")
+            path = str(self.files / f"{key}.png")
             cv2.imwrite(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
             self._textures[key] = self.bullet.loadTexture(path)
         return self._textures[key]

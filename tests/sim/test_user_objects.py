@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kalie
+from kalie.sim.episode import act, oracle
+from kalie.sim.registry import Registry, task
+from kalie.sim.staging import stage
+from kalie.sim.user_objects import UserObjectError, load_families
+from kalie.sim.world import World
+
+EXAMPLES = Path(kalie.__file__).parent / "examples" / "objects"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    copy = tmp_path / "objects"
+    shutil.copytree(EXAMPLES, copy)
+    return copy
+
+
+def _edit(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def test_the_example_folder_is_swept_by_an_oracle(world: World) -> None:
+    families = load_families(EXAMPLES)
+    assert sorted(family.name for family in families) == ["cork", "mop"]
+    staged = stage(world, task("sweep"), "test", 1, Registry(families))
+    assert staged.families == {"brush": "mop", "trash": "cork"}
+    assert act(world, staged, oracle(staged)).success
+
+
+def test_the_example_module_draws_different_rakes() -> None:
+    (family,) = load_families(EXAMPLES / "rakes.py")
+    first, second = (family.sample(np.random.default_rng(seed)) for seed in (0, 1))
+    assert first.urdf != second.urdf
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"category": "rope"}, r"mop\.json: category"),
+        ({"colour": "red"}, r"mop\.json: colour"),
+        ({"friction": -1}, r"mop\.json: friction"),
+        ({"keypoints": {"grasp": {"xyz": [0, 0, 0]}}}, r"keypoints\.function: missing"),
+        ({"keypoints": {"grasp": {"xyz": [0, 0]}}}, r"keypoints\.grasp\.xyz"),
+        ({"scalars": {}}, r"scalars\.grasp_width: missing"),
+        ({"urdf": "../mop.urdf"}, "outside the object folder"),
+        ({"urdf": "/etc/hostname"}, "outside the object folder"),
+        ({"urdf": "gone.urdf"}, "no such file"),
+        ({"urdf": ""}, "give either urdf or obj"),
+    ],
+)
+def test_when_an_entry_is_wrong_expect_file_and_field_named(
+    folder: Path, changes: dict[str, object], message: str
+) -> None:
+    _edit(folder / "mop.json", **changes)
+    with pytest.raises(UserObjectError, match=message):
+        load_families(folder)
+
+
+def test_when_a_file_is_a_link_out_of_the_folder_expect_refusal(folder: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.urdf"
+    shutil.move(folder / "mop.urdf", secret)
+    (folder / "mop.urdf").symlink_to(secret)
+    with pytest.raises(UserObjectError, match="outside the object folder"):
+        load_families(folder)
+
+
+def test_when_a_mesh_inside_a_urdf_leaves_the_folder_expect_refusal(folder: Path) -> None:
+    urdf = folder / "mop.urdf"
+    urdf.write_text(
+        urdf.read_text().replace('<box size="0.05 0.11 0.03"/>', '<mesh filename="../../x.obj"/>')
+    )
+    with pytest.raises(UserObjectError, match="outside the object folder"):
+        load_families(folder)
+
+
+def test_when_a_moving_joint_has_no_limits_expect_the_joint_named(folder: Path) -> None:
+    urdf = folder / "mop.urdf"
+    urdf.write_text(urdf.read_text().replace('type="fixed"', 'type="revolute"'))
+    with pytest.raises(UserObjectError, match="'neck' has no <limit>"):
+        load_families(folder)
+
+
+def test_when_a_keypoint_is_on_an_unknown_link_expect_it_named(folder: Path) -> None:
+    entry = json.loads((folder / "mop.json").read_text())
+    entry["keypoints"]["function"]["link"] = "bristles"
+    _edit(folder / "mop.json", **entry)
+    with pytest.raises(UserObjectError, match="no link 'bristles'"):
+        load_families(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("mop.json", "{"), ("mop.urdf", "<robot"), ("cork.obj", "v 1 two 3")]
+)
+def test_when_a_file_is_garbled_expect_it_named(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(text)
+    with pytest.raises(UserObjectError, match=name):
+        load_families(folder)
+
+
+def test_when_the_path_holds_no_objects_expect_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserObjectError, match="holds no object"):
+        load_families(tmp_path)
+    with pytest.raises(UserObjectError, match="expected a Python file or a folder"):
+        load_families(tmp_path / "absent")
+    (tmp_path / "empty.py").write_text("X = 1\n")
+    with pytest.raises(UserObjectError, match="defines no FAMILIES"):
+        load_families(tmp_path / "empty.py")
+    (tmp_path / "odd.py").write_text("FAMILIES = (3,)\n")
+    with pytest.raises(UserObjectError, match="no ObjectFamily"):
+        load_families(tmp_path / "odd.py")
