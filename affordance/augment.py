@@ -33,6 +33,7 @@ class AugmentConfig:
         shift: fraction of the image to either side.
         perspective: relative change of scale from one border to the other.
         mirror: chance of a left-right and, apart from it, of a top-bottom mirror.
+        exposure: the darkest factor of all colours is 1 - exposure, the brightest 1.
         brightness: added, fraction of the full range.
         contrast: factor range is [1 - contrast, 1 + contrast].
         saturation: likewise.
@@ -52,6 +53,7 @@ class AugmentConfig:
     shift: float = 0.08
     perspective: float = 0.1
     mirror: float = 0.5
+    exposure: float = 0.5
     brightness: float = 0.12
     contrast: float = 0.3
     saturation: float = 0.5
@@ -173,7 +175,8 @@ def _recolour(images: Tensor, texts: tuple[str, ...], config: AugmentConfig, gen
     axis = torch.linspace(-1, 1, images.shape[-1])
     slope = config.light * _uniform((count, 2, 1, 1), generator)
     light = 1 + slope[:, 0, :] * axis[None, None, :] + slope[:, 1, :] * axis[None, :, None]
-    return recoloured * light[:, None]
+    exposure = 1 - config.exposure * torch.rand((count, 1, 1, 1), generator=generator)
+    return recoloured * light[:, None] * exposure
 
 
 def _occlude(images: Tensor, batch: Batch, config: AugmentConfig, generator: Generator) -> Tensor:

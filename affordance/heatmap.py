@@ -1,6 +1,6 @@
 """The embedded keypoint model: image + instruction -> one heat-map per keypoint, presence, and the scalars.
 
-A small convolutional trunk sees the image at strides 2 to 16. At stride 16 its cells, the instruction's
+A convolutional backbone sees the image at strides 4, 8 and 16. At stride 16 its cells, the instruction's
 tokens and one query per keypoint attend to each other, so that free-space points can depend on everything
 in view. The cells then go back up to stride 4 over skip connections; each query's dot product with that map
 is its keypoint's heat-map (as in mask-classification decoders: Cheng et al., arXiv:2107.06278).
@@ -23,6 +23,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 
+from .backbone import TAP_CHANNELS, Backbone
 from .encoding import POINTS, PRESENCES, VALUES, decode, to_square
 from .model import Prediction
 from .schema import KEYPOINT_NAMES
@@ -39,7 +40,7 @@ class HeatmapConfig(PreTrainedConfig):
 
     Attributes:
         image_size: S, pixels of the square input; a multiple of 16.
-        widths: channels at strides 2, 4, 8.
+        widths: channels of the decoder at strides 4 and 8.
         hidden_size: of the tokens at stride 16.
         layers: of joint attention.
         heads: of every attention.
@@ -52,7 +53,7 @@ class HeatmapConfig(PreTrainedConfig):
     model_type = "kalie_heatmap"
 
     image_size: int = 128
-    widths: tuple[int, ...] | list[int] = (32, 48, 96)
+    widths: tuple[int, ...] | list[int] = (48, 96)
     hidden_size: int = 192
     layers: int = 3
     heads: int = 4
@@ -98,15 +99,11 @@ class Attention(nn.Module):
         return tokens + self.feed_forward(tokens)
 
 
-class Down(nn.Sequential):
-    """Half the resolution."""
+class Project(nn.Sequential):
+    """Another number of channels."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
-            nn.GroupNorm(8, outputs),
-            nn.ReLU(inplace=True),
-        )
+        super().__init__(nn.Conv2d(inputs, outputs, 1), nn.GroupNorm(8, outputs))
 
 
 class Residual(nn.Module):
@@ -174,13 +171,14 @@ class HeatmapKeypointModel(PreTrainedModel):
 
     def __init__(self, config: HeatmapConfig) -> None:
         super().__init__(config)
-        w2, w4, w8 = config.widths
+        w4, w8 = config.widths
         hidden = config.hidden_size
-        # Two more input channels hold each pixel's x and y.
-        self.down2 = Down(5, w2)
-        self.down4 = nn.Sequential(Down(w2, w4), Residual(w4))
-        self.down8 = nn.Sequential(Down(w4, w8), Residual(w8))
-        self.down16 = Down(w8, hidden)
+        self.backbone = Backbone()
+        # Two more channels hold each cell's x and y.
+        self.skips = nn.ModuleList(
+            Project(channels + 2, width)
+            for channels, width in zip(TAP_CHANNELS, (w4, w8, hidden), strict=True)
+        )
         self.position = nn.Embedding((config.image_size // 16) ** 2, hidden)
         self.queries = nn.Embedding(POINTS, hidden)
         self.text = TextEncoder(config)
@@ -199,7 +197,7 @@ class HeatmapKeypointModel(PreTrainedModel):
         if isinstance(module, nn.Conv2d | nn.Linear | nn.GroupNorm | nn.LayerNorm):
             module.reset_parameters()
         elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.02)
+            nn.init.normal_(module.weight, std=0.5)
 
     @classmethod
     def load(cls, directory: Path = BASE_WEIGHTS) -> Self:
@@ -243,19 +241,15 @@ class HeatmapKeypointModel(PreTrainedModel):
         features = self.up8(tokens.transpose(1, 2).unflatten(2, cells.shape[2:]), skip8)
         return self._answer(queries, self.up4(features, skip4))
 
-    def _see(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features at strides 4, 8 and 16."""
-        axis = torch.linspace(-1, 1, images.shape[-1], device=images.device)
-        grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy")).expand(len(images), -1, -1, -1)
-        pixels = (images.float() - 127.5) / 64
-        skip4 = self.down4(self.down2(torch.cat([pixels, grid], dim=1).contiguous(memory_format=_LAYOUT)))
-        skip8 = self.down8(skip4)
-        return skip4, skip8, self.down16(skip8)
+    def _see(self, images: Tensor) -> list[Tensor]:
+        """Features at strides 4, 8 and 16, with the decoder's widths."""
+        taps = self.backbone(images)
+        return [skip(torch.cat([tap, _grid(tap)], dim=1)) for skip, tap in zip(self.skips, taps, strict=True)]
 
     def _answer(self, queries: Tensor, features: Tensor) -> HeatmapOutput:
         """Heat-maps of queries (B, POINTS, C) in features (B, w4, H, W); the rest from where they point."""
         kernels = self.heat(queries)
-        heatmaps = torch.einsum("bkc,bchw->bkhw", kernels, features) * kernels.shape[-1] ** -0.5
+        heatmaps = torch.einsum("bkc,bchw->bkhw", kernels, features)
         weights = heatmaps.detach().flatten(2).softmax(dim=2)
         local = torch.einsum("bkn,bcn->bkc", weights, features.flatten(2))
         summary = self.head((queries + self.local(local)).flatten(1))
@@ -277,7 +271,12 @@ class HeatmapKeypointModel(PreTrainedModel):
         ]
 
 
-_LAYOUT = torch.channels_last
+def _grid(features: Tensor) -> Tensor:
+    """Each cell's x and y, (B, 2, H, W) from -1 to 1."""
+    count, _, height, width = features.shape
+    x = torch.linspace(-1, 1, width, device=features.device, dtype=features.dtype)
+    y = torch.linspace(-1, 1, height, device=features.device, dtype=features.dtype)
+    return torch.stack(torch.meshgrid(x, y, indexing="xy")).expand(count, -1, -1, -1)
 
 
 def read_points(heatmaps: Tensor) -> tuple[Tensor, Tensor]:

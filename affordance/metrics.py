@@ -103,7 +103,7 @@ def summarise(
             name: _point_metrics(distances[:, column], _part_hits(predictions, truths, name, on_part))
             for column, name in enumerate(KEYPOINT_NAMES)
         },
-        presence=_mean(~(answered ^ labelled)),
+        presence=1 - _mean(answered ^ labelled),
         invalid=_mean(np.array([not prediction.valid for prediction in predictions])),
         all_within_10=_mean(right),
         count=len(truths),

@@ -35,6 +35,7 @@ class TrainingConfig:
         steps: optimiser steps.
         batch_size: images per step and process.
         learning_rate: at its peak, after the warm-up; it then falls along a cosine to zero.
+        backbone_rate: the learning rate of the backbone's trained layers, as a share of the others'.
         warmup: steps.
         weight_decay: of matrices and kernels.
         gradient_clip: largest gradient norm.
@@ -49,6 +50,7 @@ class TrainingConfig:
     steps: int = 220
     batch_size: int = 16
     learning_rate: float = 1e-3
+    backbone_rate: float = 0.2
     warmup: int = 20
     weight_decay: float = 0.02
     gradient_clip: float = 1.0
@@ -170,13 +172,24 @@ class TrainingState:
 def start(model: HeatmapKeypointModel, config: TrainingConfig) -> TrainingState:
     """A fresh state; `model` itself stays as it is."""
     model, average = deepcopy(model).train(), deepcopy(model).eval().requires_grad_(False)
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+    return TrainingState(model, average, torch.optim.AdamW(_groups(model, config)))
+
+
+def _groups(model: HeatmapKeypointModel, config: TrainingConfig) -> list[dict[str, Any]]:
+    """Parameters by what they need: vectors no decay, the backbone a lower rate."""
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            key = (name.startswith("backbone."), parameter.ndim > 1)
+            groups.setdefault(key, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": config.weight_decay if matrix else 0.0,
+            "rate": config.backbone_rate if backbone else 1.0,
+        }
+        for (backbone, matrix), parameters in groups.items()
     ]
-    return TrainingState(model, average, torch.optim.AdamW(groups, lr=config.learning_rate))
 
 
 def learning_rate(step: int, config: Schedule) -> float:
@@ -279,7 +292,7 @@ def _step(
     """One optimiser step; returns its figures."""
     rate = learning_rate(state.step, config)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["rate"]
     batch = source(config.batch_size, step_generator(config.seed, state.step, accelerator.process_index))
     batch = batch.to(accelerator.device)
     ids = state.model.token_ids(batch.instructions).to(accelerator.device)

