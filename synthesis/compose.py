@@ -24,9 +24,10 @@ from .describe import describe
 from .distractors import DistractorConfig, random_distractors
 from .edges import EdgeArray, compose_edges, soft_edges
 from .light import LightConfig, Shadow, finish, random_shadow
+from .placement import draw_transforms
 from .repaint import ImageArray, RepaintRequest
 from .scene import Instance, Scene
-from .transform import Transform, TransformConfig, random_transform
+from .transform import Transform, TransformConfig
 
 Mode = Literal["full", "geometry_only", "appearance_only"]
 Composer = Generator[RepaintRequest, ImageArray, LabelledImage]
@@ -100,7 +101,9 @@ def compose(
     """
     rng = np.random.default_rng(list(seed))
     repainting = config.mode != "geometry_only"
-    transforms = _draw_transforms(scene, config, calm, rng)
+    transforms = [Transform.identity() for _ in scene.groups]
+    if config.mode != "appearance_only" and calm > 0:
+        transforms = draw_transforms(scene, config.transform.calmed(calm), config.checks.gap_px, rng)
     affordance = _move_label(scene, transforms)
     moved = [_move(instance, transforms[instance.group]) for instance in scene.instances]
     _check_geometry(scene, config, affordance, moved)
@@ -136,18 +139,6 @@ def compose(
     return replace(
         scene.parent, rgb=canvas.rgb, affordance=affordance, masks=canvas.masks, provenance=provenance
     )
-
-
-def _draw_transforms(
-    scene: Scene, config: ComposeConfig, calm: float, rng: np.random.Generator
-) -> list[Transform]:
-    """One h per group; groups cut by the border, and everything in `appearance_only`, stay."""
-    ranges = config.transform.calmed(calm)
-    still = config.mode == "appearance_only" or calm == 0
-    return [
-        Transform.identity() if still or fixed else random_transform(ranges, group, rng)
-        for group, fixed in zip(scene.groups, scene.fixed, strict=True)
-    ]
 
 
 def _move_label(scene: Scene, transforms: Sequence[Transform]) -> Affordance:
