@@ -58,9 +58,7 @@ def _fitting(
     transform = random_transform(ranges, group, rng)
     for _ in range(_TRIES):
         x, y = np.round(transform.points(points)).astype(np.intp).T
-        inside = (
-            min(x.min(), y.min()) >= 1 and x.max() < labels.shape[1] - 1 and y.max() < labels.shape[0] - 1
-        )
+        inside = min(x.min(), y.min()) >= 1 and x.max() < high[0] and y.max() < high[1]
         if inside and occupied[y, x].mean() < _OFF and elsewhere[y, x].mean() < hanging + _OFF:
             break
         transform = random_transform(ranges, group, rng)

@@ -26,6 +26,7 @@ ImageArray = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]
 FloatImage = NDArray[np.floating]
 _TRIES = 5
+_SAME_HUE = 16.0  # 8-bit Lab distance, lightness counted a fifth, within which regions are of one hue
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class ProceduralConfig(RepainterConfig):
     Attributes:
         regions: fewest and most colour regions an object is split into.
         keep: share of objects that keep their own colours (light still changes).
+        plain: share of objects of which all regions of about one hue are painted as one, as light and shade.
         merge: share of objects of which two regions are painted as one.
         split: share of objects of which one region is cut in two.
         texture: share of regions with a pattern even where the description names none.
@@ -80,8 +82,9 @@ class ProceduralConfig(RepainterConfig):
         outline: largest darkening along soft edges.
     """
 
-    regions: tuple[int, int] = (2, 5)
+    regions: tuple[int, int] = (1, 5)
     keep: float = 0.04
+    plain: float = 0.6
     merge: float = 0.15
     split: float = 0.25
     texture: float = 0.2
@@ -126,6 +129,8 @@ class ProceduralRepainter:
         """(h, w) region numbers of the masked pixels, at most one more than `regions[1]`."""
         count = int(rng.integers(self.config.regions[0], self.config.regions[1] + 1))
         labels = colour_regions(pixels, mask, count, rng)
+        if rng.random() < self.config.plain:
+            labels = _joined(pixels, mask, labels)
         if rng.random() < self.config.merge:
             first, second = rng.integers(count, size=2)
             labels = np.where(labels == first, second, labels)
@@ -234,6 +239,20 @@ def second_tone(base: NDArray[np.float32], rng: np.random.Generator) -> NDArray[
         return random_colour(rng)
     factor = rng.uniform(0.45, 0.9) if base.mean() > 60 else rng.uniform(1.3, 2.5)
     return np.clip(base * factor + rng.normal(0, 8, 3), 0, 255).astype(np.float32)
+
+
+def _joined(pixels: ImageArray, mask: BoolArray, labels: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Give regions whose mean colours differ in little but lightness one number."""
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB).astype(np.float32)
+    present = np.unique(labels[mask])
+    means = [lab[mask & (labels == k)].mean(axis=0) * (0.2, 1, 1) for k in present]
+    out = labels.copy()
+    for later in range(1, len(present)):
+        distances = [float(np.linalg.norm(means[later] - mean)) for mean in means[:later]]
+        nearest = int(np.argmin(distances))
+        if distances[nearest] < _SAME_HUE:
+            out[labels == present[later]] = out[labels == present[nearest]].max(initial=present[nearest])
+    return out
 
 
 def _contrast(painted: FloatImage, pixels: ImageArray, mask: BoolArray) -> float:

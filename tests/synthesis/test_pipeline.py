@@ -90,8 +90,8 @@ def test_progress_reaches_the_total(photos: list[LabelledImage]) -> None:
 
 
 def test_report_counts_rejections_by_reason(photos: list[LabelledImage]) -> None:
-    strict = ComposeConfig(checks=CheckConfig(edge_agreement=0.7))
-    report = SynthesisReport.of(synthesise(photos, replace(SMALL, compose=strict, draws=60), 0))
+    strict = ComposeConfig(checks=CheckConfig(edge_agreement=0.9))
+    report = SynthesisReport.of(synthesise(photos, replace(SMALL, compose=strict, draws=200), 0))
     assert report.kept == 6
     assert report.rejected.get("edges", 0) > 0
     assert set(report.rejected) <= set(get_args(Reason))
