@@ -112,15 +112,20 @@ def _run_missing(folder: Path, wanted: Sequence[Cell], cfg: BenchConfig, progres
     missing = [cell for cell in wanted if finished(folder, cell, cfg.episodes) is None]
     done = len(wanted) - len(missing)
     progress(done, len(wanted))
-    workers = cfg.workers or len(os.sched_getaffinity(0))
+    for _ in _compute_all(folder, missing, cfg):
+        done += 1
+        progress(done, len(wanted))
+
+
+def _compute_all(folder: Path, missing: Sequence[Cell], cfg: BenchConfig) -> Iterator[Cell]:
+    workers = min(cfg.workers or len(os.sched_getaffinity(0)), len(missing))
+    if workers <= 1:
+        yield from (compute(folder, cell, cfg) for cell in missing)
+        return
     # Spawned, because torch's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
-        futures = [pool.submit(compute, folder, cell, cfg) for cell in missing]
-        for future in as_completed(futures):
-            future.result()
-            done += 1
-            progress(done, len(wanted))
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(compute, folder, cell, cfg) for cell in missing]):
+            yield future.result()
 
 
 VERB = Verb(
