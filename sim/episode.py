@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -12,8 +12,7 @@ from ..affordance.model import Prediction
 from ..affordance.schema import Affordance
 from ..control.execute import run
 from ..control.plan import JointTrajectory, PlanError
-from ..control.primitives import PrimitiveSettings, plan
-from ..control.trajectory import plan_trajectories
+from ..control.planner import PlannerSettings, plan_motion
 from ..perception.frame import ImageArray
 from .arm import SimulatedArm, panda_kinematics
 from .objects import Category, Split
@@ -71,7 +70,7 @@ def act(
     world: World,
     staged: StagedScene,
     prediction: Prediction,
-    settings: PrimitiveSettings | None = None,
+    settings: PlannerSettings | None = None,
     film: Callable[[ImageArray], None] | None = None,
 ) -> Episode:
     """Carry out a prediction in the scene that was just staged, and judge.
@@ -82,7 +81,7 @@ def act(
         world: holds the staged scene.
         staged: it.
         prediction: the keypoints to use.
-        settings: of the motion primitives.
+        settings: of the primitives and their timing.
         film: receives a picture uint8 (H, W, 3) about ten times a simulated second; the default draws none.
     """
     if prediction.affordance is None:
@@ -104,10 +103,11 @@ def act(
 
 
 def _trajectories(
-    staged: StagedScene, affordance: Affordance, settings: PrimitiveSettings | None
-) -> list[JointTrajectory]:
-    motion = plan(staged.task.primitive, affordance, staged.frame, settings)
-    return plan_trajectories(motion, panda_kinematics(), np.array(HOME))
+    staged: StagedScene, affordance: Affordance, settings: PlannerSettings | None
+) -> Sequence[JointTrajectory]:
+    kinematics, home = panda_kinematics(), np.array(HOME)
+    primitive = staged.task.primitive
+    return plan_motion(primitive, affordance, staged.frame, kinematics, home, settings).trajectories
 
 
 def _scored(
