@@ -10,13 +10,11 @@ from hypothesis import strategies as st
 
 from kalie.synthesis.transform import (
     Box,
-    Elastic,
-    Taper,
     Transform,
     TransformConfig,
-    TransformError,
     random_transform,
 )
+from kalie.synthesis.warps import Elastic, Taper, TransformError
 
 SIZE = 128
 seeds = st.integers(0, 10_000)
