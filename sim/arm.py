@@ -33,12 +33,18 @@ class SimulatedDriver:
         world: the world whose Panda this is.
         period: seconds between commands, a multiple of the world's time step.
         on_period: called after every control period, e.g. to film.
+        interpolate: whether motor targets move at every physics step (smooth) or once a period (cheap).
     """
 
     def __init__(
-        self, world: World, period: float = 1 / 60, on_period: Callable[[], None] | None = None
+        self,
+        world: World,
+        period: float = 1 / 60,
+        on_period: Callable[[], None] | None = None,
+        interpolate: bool = True,
     ) -> None:
         self.world = world
+        self._interpolate = interpolate
         self._steps = max(1, round(period / world.config.time_step))
         self._on_period = on_period
         self._last: FloatArray | None = None
@@ -69,9 +75,10 @@ class SimulatedDriver:
         start = positions if self._last is None else self._last
         velocity = (positions - start) / (self._steps * self.world.config.time_step)
         self._drive_fingers(gripper_width)
-        for step in range(1, self._steps + 1):
-            self._drive(start + (positions - start) * (step / self._steps), velocity)
-            self.world.step()
+        targets = self._steps if self._interpolate else 1
+        for index in range(1, targets + 1):
+            self._drive(start + (positions - start) * (index / targets), velocity)
+            self.world.step(self._steps // targets)
         self._last = np.array(positions)
         if self._on_period is not None:
             self._on_period()

@@ -27,7 +27,7 @@ from .objects import PlacedObject, Split
 from .registry import TASK_NAMES, Registry, task
 from .staging import Arrangement, arrange
 from .task import Scene, TaskName
-from .world import JAW_LIMIT, World
+from .world import JAW_LIMIT, World, WorldConfig
 
 PERIOD = 0.05
 MAX_DELTA = 0.05
@@ -49,6 +49,7 @@ class ManipulationEnv(gym.Env[ObservationDict, NDArray[np.float32]]):
         split: whose families and look.
         image: whether observations hold the camera's picture.
         registry: of families; the project's own by default.
+        world: how the world is simulated and drawn.
         render_mode: "rgb_array" or None.
     """
 
@@ -60,11 +61,12 @@ class ManipulationEnv(gym.Env[ObservationDict, NDArray[np.float32]]):
         split: Split = "train",
         image: bool = False,
         registry: Registry | None = None,
+        world: WorldConfig | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.render_mode = render_mode
         self.task = task(task_name)
-        self.world = World()
+        self.world = World(world)
         self._split: Split = split
         self._image, self._registry = image, registry
         self._kinematics = panda_kinematics()
@@ -97,9 +99,10 @@ class ManipulationEnv(gym.Env[ObservationDict, NDArray[np.float32]]):
         self.world.restore(self._state)
         self.world.hold_home()
         self.world.steps = self._start_steps
-        self._driver = SimulatedDriver(self.world, PERIOD)
+        self._driver = SimulatedDriver(self.world, PERIOD, interpolate=False)
         self._gate = SafetyGate(SafetyLimits(self._kinematics.limits), self._kinematics.forward)
-        self._sent = self._driver.state().positions
+        self._measured = self._driver.state()
+        self._sent = self._measured.positions
         self._gate.start(self._sent, self._driver.now())
         return self._observe(), self._info()
 
@@ -112,9 +115,10 @@ class ManipulationEnv(gym.Env[ObservationDict, NDArray[np.float32]]):
         command = self._checked(action)
         target = self._sent + MAX_DELTA * command[:7]
         now = self._driver.now()
-        result = self._gate.check(JointCommand(target, now), self._driver.state(), now)
+        result = self._gate.check(JointCommand(target, now), self._measured, now)
         self._sent = result.positions
         self._driver.send(self._sent, float((command[7] + 1) / 2 * JAW_LIMIT))
+        self._measured = self._driver.state()
         info = self._info()
         return self._observe(), float(info["success"]), bool(info["success"]), False, info
 
@@ -139,7 +143,7 @@ class ManipulationEnv(gym.Env[ObservationDict, NDArray[np.float32]]):
         return command.clip(-1, 1)
 
     def _observe(self) -> ObservationDict:
-        state = self._driver.state()
+        state = self._measured
         arm = np.concatenate([state.positions, state.velocities, [state.gripper_width]])
         objects = np.stack([self._pose(role) for role in ROLES])
         observation = {"arm": arm.clip(-10, 10), "objects": objects.clip(-10, 10)}

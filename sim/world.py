@@ -22,7 +22,6 @@ import pybullet as pb
 import pybullet_data
 from numpy.typing import NDArray
 from pybullet_utils.bullet_client import BulletClient
-from scipy.spatial.transform import Rotation
 
 from ..perception.frame import FloatArray, RgbdFrame
 from .camera import Camera, CameraConfig, Renderer
@@ -227,7 +226,7 @@ class World:
                 4:6
             ]
         matrix = np.eye(4)
-        matrix[:3, :3] = Rotation.from_quat(quaternion).as_matrix()
+        matrix[:3, :3] = np.reshape(self.bullet.getMatrixFromQuaternion(quaternion), (3, 3))
         matrix[:3, 3] = position
         return matrix
 
@@ -261,10 +260,11 @@ class World:
 
     def step(self, count: int = 1) -> None:
         """Advance physics; every hook runs before every step."""
+        advance = self.bullet.stepSimulation
         for _ in range(count):
             for hook in self._hooks:
                 hook()
-            self.bullet.stepSimulation()
+            advance()
         self.steps += count
 
     def add_step_hook(self, hook: StepHook) -> None:
@@ -449,7 +449,7 @@ class World:
     def _texture(self, image: NDArray[np.uint8]) -> int:
         key = hashlib.sha256(image.tobytes()).hexdigest()[:24]
         if key not in self._textures:
-            path = str(self.files / f"{key}.png")
+            path = str(self.files / f"{key}.bmp")
             cv2.imwrite(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
             self._textures[key] = self.bullet.loadTexture(path)
         return self._textures[key]

@@ -83,4 +83,4 @@ def test_textures_are_loaded_once(world: World) -> None:
     for seed in range(60):
         world.reset()
         dress(world, VARIATIONS["test"], "test", np.random.default_rng(seed))
-    assert len(list(world.files.glob("*.png"))) <= 2 * BANK_SIZE
+    assert len(list(world.files.glob("*.bmp"))) <= 2 * BANK_SIZE

@@ -1,0 +1,171 @@
+"""How fast the simulator is beside its yardsticks; prints ratios, JSON last.
+
+    python benchmarks/sim_speed.py
+    python benchmarks/sim_speed.py --panda-gym PATH/TO/python    # an environment of its own with panda-gym
+
+* camera: `World.render` beside the bare `getCameraImage` call with the same matrices (at most 1.1)
+* step: `ManipulationEnv.step` beside the same physics steps and motor commands on raw Bullet (at most 1.2)
+* step against panda-gym under joint control, 20 physics steps each, the same objects: at least 1.3 times
+  as many control steps a second
+* reset: restoring a scene, beside loading it anew
+* episode: stage, plan, move and judge, without prediction (at most 1 s)
+
+Timings alternate between the two sides and the medians are compared, so that other load hits both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pybullet as pb
+
+from kalie.sim.env import PERIOD, ManipulationEnv
+from kalie.sim.episode import act, oracle
+from kalie.sim.registry import task
+from kalie.sim.staging import stage
+from kalie.sim.world import ARM_FORCES, ARM_JOINTS, FINGER_JOINTS, World, WorldConfig
+
+# A scene of the training split without clutter.
+QUIET_SEED = 0
+# Both make this many physics steps per control step, with the same two objects on the table.
+SUBSTEPS = 20
+# panda-gym's table is ours, but its robot stands 0.6 m behind the origin.
+PANDA_GYM = """
+import sys, time, gymnasium, panda_gym
+env = gymnasium.make("PandaReachJoints-v3").unwrapped
+env.reset(seed=0)
+for path, x, y, z in zip(*[iter(sys.argv[1:])] * 4):
+    env.sim.physics_client.loadURDF(path, (float(x) - 0.6, float(y), float(z)))
+actions = [env.action_space.sample() * 0 for _ in range(400)]
+for action in actions[:50]: env.step(action)
+times = []
+for action in actions:
+    start = time.process_time()
+    env.step(action)
+    times.append(time.process_time() - start)
+print("SECONDS", sorted(times)[len(times) // 2], env.sim.n_substeps)
+"""
+
+
+def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[float, float]:
+    """Median CPU seconds of one call of each, taken in turns."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for side, call in enumerate((ours, theirs)):
+            start = time.process_time()
+            call()
+            times[side].append(time.process_time() - start)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def camera() -> dict[str, float]:
+    """One frame, ours and bare."""
+    env = ManipulationEnv("sweep")
+    env.reset(seed=0)
+    world = env.world
+    # Shadows are this project's own addition; the yardstick draws none.
+    world.lighting = type(world.lighting)(shadow=0.0)
+    size = world.config.camera.size
+    matrices = world.camera.view_matrix(), world.camera.projection_matrix()
+
+    def bare() -> None:
+        world.bullet.getCameraImage(size, size, *matrices, shadow=0, renderer=pb.ER_TINY_RENDERER)
+
+    ours, theirs = compare(world.render, bare, 40)
+    env.close()
+    return {"camera_ms": 1e3 * ours, "bare_camera_ms": 1e3 * theirs, "camera_ratio": ours / theirs}
+
+
+def raw_step(world: World, action: np.ndarray, substeps: int) -> None:
+    """What one control step costs on Bullet itself."""
+    target = np.array([state[0] for state in world.bullet.getJointStates(world.robot, ARM_JOINTS)])
+    target += 0.05 * action[:7]
+    world.bullet.setJointMotorControlArray(
+        world.robot, ARM_JOINTS, pb.POSITION_CONTROL, targetPositions=target.tolist(), forces=ARM_FORCES
+    )
+    world.bullet.setJointMotorControlArray(
+        world.robot, FINGER_JOINTS, pb.POSITION_CONTROL, targetPositions=(0.02, 0.02), forces=(30, 30)
+    )
+    for _ in range(substeps):
+        world.bullet.stepSimulation()
+
+
+def steps() -> dict[str, float]:
+    """One control step, ours and raw, in two copies of one scene."""
+    env, copy = ManipulationEnv("sweep"), ManipulationEnv("sweep")
+    env.reset(seed=0)
+    copy.reset(seed=0)
+    rng = np.random.default_rng(0)
+    substeps = round(PERIOD / env.world.config.time_step)
+    action = rng.uniform(-1, 1, 8).astype(np.float32)
+    ours, theirs = compare(lambda: env.step(action), lambda: raw_step(copy.world, action, substeps), 400)
+    restored, _ = compare(env.reset, env.reset, 100)
+    rebuilt, _ = compare(lambda: env.reset(seed=0), lambda: None, 5)
+    env.close()
+    copy.close()
+    return {
+        "step_ms": 1e3 * ours,
+        "raw_step_ms": 1e3 * theirs,
+        "step_ratio": ours / theirs,
+        "reset_ms": 1e3 * restored,
+        "rebuild_ms": 1e3 * rebuilt,
+    }
+
+
+def panda_gym(python: str) -> dict[str, float]:
+    """Control steps per CPU second, ours over panda-gym's, with equal physics."""
+    env = ManipulationEnv("sweep", world=WorldConfig(time_step=PERIOD / SUBSTEPS))
+    env.reset(seed=QUIET_SEED)
+    arguments: list[str] = []
+    for index, placed in enumerate(env.world.objects()):
+        path = env.world.files / f"for_panda_gym_{index}.urdf"
+        path.write_text(placed.model.urdf)
+        arguments += [str(path), *(str(value) for value in placed.start_position)]
+    command = [python, "-c", PANDA_GYM, *arguments]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    line = next(line for line in printed.splitlines() if line.startswith("SECONDS"))
+    theirs, substeps = (float(value) for value in line.split()[1:])
+    action = np.zeros(8, np.float32)
+    ours, _ = compare(lambda: env.step(action), lambda: None, 400)
+    env.close()
+    return {
+        "equal_step_ms": 1e3 * ours,
+        "panda_gym_step_ms": 1e3 * theirs,
+        "panda_gym_substeps": substeps,
+        "steps_against_panda_gym": theirs / ours,
+    }
+
+
+def episodes() -> dict[str, float]:
+    """Median CPU seconds of one oracle episode of the test split."""
+    world, sweep, seconds = World(), task("sweep"), []
+    for seed in range(6):
+        start = time.process_time()
+        staged = stage(world, sweep, "test", seed)
+        act(world, staged, oracle(staged))
+        seconds.append(time.process_time() - start)
+    world.close()
+    return {"episode_s": statistics.median(seconds[1:])}
+
+
+def main() -> None:
+    """Measure everything and print it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--panda-gym", metavar="PYTHON", help="interpreter that has panda-gym installed")
+    arguments = parser.parse_args()
+    results = {**camera(), **steps(), **episodes()}
+    if arguments.panda_gym:
+        results.update(panda_gym(arguments.panda_gym))
+    print(json.dumps({name: round(value, 4) for name, value in results.items()}, indent=1))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
