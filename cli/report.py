@@ -1,0 +1,121 @@
+"""Print a finished run's numbers as a table, or publish them into a Markdown document."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from ..core.files import write_json, write_text
+from ._verb import Verb
+
+_NUMBERS = ("metric", "value", "low", "high", "n")
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Keys of `kalie report`.
+
+    Attributes:
+        run: a run directory, e.g. outputs/bench/latest.
+        metric: only this metric; empty for all.
+        document: a Markdown file to publish into; its block between `<!-- begin NAME -->` and
+            `<!-- end NAME -->` is replaced, and the summary is copied to results/NAME.json beside it.
+        name: of the block.
+    """
+
+    run: Path
+    metric: str = ""
+    document: Path | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.document is None) != (not self.name):
+            raise ValueError("document and name go together")
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """A run's summary.
+
+    Raises:
+        ValueError: there is none, or it cannot be read; names the file.
+    """
+    path = run / "summary.json"
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: not found; a run writes it when it ends") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from None
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Tidy rows as a Markdown table: the labels, then value, 95 % interval and number of observations."""
+    labels = list(dict.fromkeys(key for row in rows for key in row if key not in _NUMBERS))
+    lines = [
+        "| " + " | ".join([*labels, "metric", "value", "95 % interval", "n"]) + " |",
+        "|" + " --- |" * len(labels) + " --- | ---: | --- | ---: |",
+    ]
+    for row in rows:
+        cells = [*(row.get(label) for label in labels), row["metric"], _number(row["value"]), _interval(row)]
+        shown = ["" if cell is None else str(cell) for cell in [*cells, row["n"]]]
+        lines.append("| " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def describe(summary: Mapping[str, Any]) -> str:
+    """The command, its seeds, time and memory, as one line."""
+    seeds = ", ".join(map(str, summary["seeds"]))
+    return (
+        f"`{summary['command']}`, seeds {seeds}, {summary['seconds'] / 60:.0f} minutes, "
+        f"peak {summary['peak_bytes'] / 2**30:.1f} GiB"
+    )
+
+
+def publish(document: Path, name: str, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Replace a block of a Markdown document by a run's table, and keep the summary beside it.
+
+    Raises:
+        ValueError: the document has no such block.
+    """
+    text = document.read_text("utf-8")
+    block = re.compile(rf"(<!-- begin {re.escape(name)} -->\n).*?(<!-- end {re.escape(name)} -->)", re.DOTALL)
+    if not block.search(text):
+        raise ValueError(f"{document}: no block '<!-- begin {name} -->' … '<!-- end {name} -->'")
+    body = f"{describe(summary)}\n\n{markdown_table(rows)}\n"
+    write_json(document.parent / "results" / f"{name}.json", summary)
+    write_text(document, block.sub(lambda match: match[1] + body + match[2], text))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    return "" if row["low"] is None else f"[{_number(row['low'])}, {_number(row['high'])}]"
+
+
+def main(cfg: ReportConfig) -> None:
+    """Print the table, or publish it."""
+    summary = read_summary(cfg.run)
+    rows = [row for row in summary["rows"] if cfg.metric in ("", row["metric"])]
+    if cfg.document is not None:
+        publish(cfg.document, cfg.name, summary, rows)
+        return
+    Console().print(Markdown(f"{describe(summary)}\n\n{markdown_table(rows)}"))
+
+
+VERB = Verb(
+    ReportConfig,
+    main,
+    examples=(
+        "kalie report run=outputs/bench/latest metric=success",
+        "kalie report run=outputs/bench/latest document=docs/results.md name=benchmark",
+    ),
+)

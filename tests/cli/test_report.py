@@ -1,0 +1,71 @@
+"""`kalie report` prints and publishes exactly what a run measured."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kalie.cli.report import ReportConfig, describe, main, markdown_table, read_summary
+from kalie.core.files import write_json
+
+ROWS = [
+    {
+        "task": "sweep",
+        "arm": "full",
+        "metric": "success",
+        "value": 0.925,
+        "low": 0.88,
+        "high": 0.96,
+        "n": 100,
+    },
+    {"task": "sweep", "metric": "seconds", "value": 120.4, "low": None, "high": None, "n": None},
+]
+SUMMARY = {"command": "kalie bench", "seeds": [0, 1], "seconds": 600, "peak_bytes": 2**31, "rows": ROWS}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    write_json(tmp_path / "run" / "summary.json", SUMMARY)
+    return tmp_path / "run"
+
+
+def test_table_shows_value_interval_and_n() -> None:
+    lines = markdown_table(ROWS).splitlines()
+    assert lines[0] == "| task | arm | metric | value | 95 % interval | n |"
+    assert lines[2] == "| sweep | full | success | 0.925 | [0.880, 0.960] | 100 |"
+    assert lines[3] == "| sweep |  | seconds | 120 |  |  |"
+
+
+def test_publishing_replaces_only_its_block_and_keeps_the_numbers(run: Path, tmp_path: Path) -> None:
+    document = tmp_path / "results.md"
+    document.write_text(
+        "before\n<!-- begin b -->\nold\n<!-- end b -->\nafter\n<!-- begin c -->\n<!-- end c -->\n"
+    )
+    for _ in range(2):
+        main(ReportConfig(run, document=document, name="b", metric="success"))
+    text = document.read_text()
+    assert text.count("| sweep | full | success |") == 1
+    assert "old" not in text
+    assert text.startswith("before\n<!-- begin b -->\n" + describe(SUMMARY))
+    assert text.endswith("after\n<!-- begin c -->\n<!-- end c -->\n")
+    assert json.loads((tmp_path / "results" / "b.json").read_text()) == SUMMARY
+
+
+def test_when_block_or_summary_is_missing_expect_error_naming_it(run: Path, tmp_path: Path) -> None:
+    document = tmp_path / "results.md"
+    document.write_text("nothing here")
+    with pytest.raises(ValueError, match="begin b"):
+        main(ReportConfig(run, document=document, name="b"))
+    assert document.read_text() == "nothing here"
+    with pytest.raises(ValueError, match=r"summary\.json: not found"):
+        read_summary(tmp_path)
+    (tmp_path / "summary.json").write_text("{")
+    with pytest.raises(ValueError, match="not valid JSON"):
+        read_summary(tmp_path)
+    with pytest.raises(ValueError, match="go together"):
+        ReportConfig(run, name="b")
+
+
+def test_printing_shows_the_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(ReportConfig(run))
+    assert "kalie bench" in capsys.readouterr().out
