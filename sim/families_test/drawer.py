@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,13 +12,9 @@ from ..objects import Category, ObjectModel, Split
 from ..urdf import Colour
 
 
-class _ShapeMaker(Protocol):
-    def __call__(self, rng: np.random.Generator) -> CabinetShape: ...
-
-
 @dataclass(frozen=True)
 class UnseenCabinets:
-    """A test family: a maker of random cabinet shapes.
+    """A test family: random shapes of one kind in random colours.
 
     Attributes:
         name: of the family.
@@ -26,22 +22,20 @@ class UnseenCabinets:
     """
 
     name: str
-    make: _ShapeMaker
+    make: Callable[[np.random.Generator], CabinetShape]
     category: Category = "cabinet"
     split: Split = "test"
 
     def sample(self, rng: np.random.Generator) -> ObjectModel:
         """A random instance of the family."""
-        return cabinet_model(self.name, self.make(rng))
+        shape = self.make(rng)
+        body, face, metal, inside = (_colour(rng) for _ in range(4))
+        return cabinet_model(self.name, replace(shape, body=body, face=face, metal=metal, inside=inside))
 
 
 def _colour(rng: np.random.Generator) -> Colour:
     red, green, blue = rng.uniform(0.1, 0.95, 3)
     return (float(red), float(green), float(blue), 1.0)
-
-
-def _palette(rng: np.random.Generator) -> dict[str, Colour]:
-    return {name: _colour(rng) for name in ("body", "face", "metal", "inside")}
 
 
 def knob_chest(rng: np.random.Generator) -> CabinetShape:
@@ -55,7 +49,6 @@ def knob_chest(rng: np.random.Generator) -> CabinetShape:
         thickness=float(rng.uniform(0.014, 0.018)),
         legs=float(rng.uniform(0.006, 0.01)),
         handle="knob",
-        **_palette(rng),
     )
 
 
@@ -70,7 +63,6 @@ def bow_front(rng: np.random.Generator) -> CabinetShape:
         thickness=float(rng.uniform(0.01, 0.013)),
         front="bow",
         bow=float(rng.uniform(0.01, 0.016)),
-        **_palette(rng),
     )
 
 
@@ -84,7 +76,6 @@ def cup_pull(rng: np.random.Generator) -> CabinetShape:
         depth=float(rng.uniform(0.11, 0.13)),
         handle="cup",
         crown=float(rng.uniform(0.004, 0.01)),
-        **_palette(rng),
     )
 
 
@@ -99,7 +90,6 @@ def roll_front(rng: np.random.Generator) -> CabinetShape:
         thickness=float(rng.uniform(0.024, 0.032)),
         legs=float(rng.uniform(0.006, 0.012)),
         front="roll",
-        **_palette(rng),
     )
 
 

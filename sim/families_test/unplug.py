@@ -79,7 +79,7 @@ def ring_key(family: str, rng: np.random.Generator) -> ObjectModel:
         xyz = (length + ring + ring * cos(angle), ring * sin(angle), 0.0)
         size = (0.005, 1.15 * piece, 0.6 * tall)
         parts.append(Part("box", size, xyz, (0, 0, angle), colour, 0.001))
-    return stick_model(family, parts, (0.5 * length, 0, tall / 2), width, length + 2 * ring)
+    return stick_model(family, parts, (0.55 * length, 0, tall / 2), width, length + 2 * ring)
 
 
 def ridged_stick(family: str, rng: np.random.Generator) -> ObjectModel:
@@ -92,7 +92,7 @@ def ridged_stick(family: str, rng: np.random.Generator) -> ObjectModel:
         x = length * (index + 0.5) / ribs
         size = (0.4 * length / ribs, width + 0.005, tall + 0.003)
         parts.append(Part("box", size, (x, 0, 0), colour=trim, mass=0.001))
-    return stick_model(family, parts, (length / 2, 0, tall / 2 + 0.0015), width + 0.005, length)
+    return stick_model(family, parts, (0.55 * length, 0, tall / 2 + 0.0015), width + 0.005, length)
 
 
 def tee_handle(family: str, rng: np.random.Generator) -> ObjectModel:
@@ -103,7 +103,7 @@ def tee_handle(family: str, rng: np.random.Generator) -> ObjectModel:
         Part("box", (length, width, width), (length / 2, 0, 0), colour=body, mass=STICK_MASS),
         Part("box", (0.01, bar, width), (length + 0.005, 0, 0), colour=trim, mass=0.006),
     )
-    return stick_model(family, parts, (0.5 * length, 0, width / 2), width, length + 0.01)
+    return stick_model(family, parts, (0.55 * length, 0, width / 2), width, length + 0.01)
 
 
 # ---- hosts -------------------------------------------------------------------------------------------------
@@ -127,14 +127,14 @@ def laptop_slab(family: str, rng: np.random.Generator) -> ObjectModel:
 
 def hub_tower(family: str, rng: np.random.Generator) -> ObjectModel:
     """A narrow upright hub on a foot, with one socket or two."""
-    depth, width, tall = _draw(rng, 0.05, 0.065), _draw(rng, 0.11, 0.13), _draw(rng, 0.05, 0.056)
+    depth, width, tall = _draw(rng, 0.05, 0.065), _draw(rng, 0.11, 0.13), _draw(rng, 0.046, 0.05)
     body, trim = _colour(rng), _colour(rng)
     parts = (
         Part("box", (depth, width, tall), (0, 0, tall / 2), colour=body, mass=HOST_MASS),
         Part("box", (depth + 0.02, width + 0.03, 0.006), (-0.01, 0, 0.003), colour=trim),
         Part("cylinder", (0.3 * depth, 0.003, 0), (0, 0, tall), colour=trim, solid=False),
     )
-    sockets = front_sockets(_draw(rng, 0.076, 0.088), depth / 2, _draw(rng, 0.024, 0.028))
+    sockets = front_sockets(_draw(rng, 0.076, 0.088), depth / 2, _draw(rng, 0.03, 0.033))
     if rng.random() < 0.4:
         sockets = (Socket((depth / 2, 0.0, sockets[0].xyz[2])),)
     return host_model(family, parts, sockets)
@@ -142,7 +142,7 @@ def hub_tower(family: str, rng: np.random.Generator) -> ObjectModel:
 
 def drum_hub(family: str, rng: np.random.Generator) -> ObjectModel:
     """A round hub with two sockets that face apart."""
-    radius, tall = _draw(rng, 0.06, 0.072), _draw(rng, 0.038, 0.048)
+    radius, tall = _draw(rng, 0.06, 0.072), _draw(rng, 0.034, 0.042)
     body, trim = _colour(rng), _colour(rng)
     parts = (
         Part("cylinder", (radius, tall, 0), (0, 0, tall / 2), colour=body, mass=HOST_MASS),
@@ -154,7 +154,7 @@ def drum_hub(family: str, rng: np.random.Generator) -> ObjectModel:
 
 def wedge_dock(family: str, rng: np.random.Generator) -> ObjectModel:
     """A dock that rises in steps away from its sockets."""
-    width, low = _draw(rng, 0.13, 0.17), _draw(rng, 0.034, 0.038)
+    width, low = _draw(rng, 0.13, 0.17), _draw(rng, 0.032, 0.036)
     step, body, trim = _draw(rng, 0.007, 0.011), _colour(rng), _colour(rng)
     depth, steps = 0.12, 4
     parts = [Part("box", (depth, width, low), (0, 0, low / 2), colour=body, mass=HOST_MASS)]

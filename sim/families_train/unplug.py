@@ -3,7 +3,7 @@
 Host frame: origin on the table under the host's middle, z up. Keypoint `socket_i` is the middle of socket i's
 mouth on the host's surface, scalar `socket_i_yaw` the direction out of it (radians about z).
 Stick frame: origin on the stick's axis where it leaves the socket, x out of the socket, z up when plugged in.
-Keypoint `grasp` lies on its top; scalars `grasp_width` (between the jaws) and `length` (origin to tip), metres.
+Keypoint `grasp` lies on its top; scalars, in metres: `grasp_width` between the jaws, `length` to the tip.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from ..objects import Category, LinkPoint, ObjectModel, Split
 from ..urdf import Colour, Link, Part, Vector, urdf_text
 
 HOST_MASS = 1.5
+# Rubber feet.
+HOST_FRICTION = 1.3
 STICK_MASS = 0.03
 PLUG_LENGTH = 0.012
 SILVER: Colour = (0.75, 0.75, 0.78, 1.0)
@@ -54,6 +56,7 @@ def host_model(family: str, parts: Sequence[Part], sockets: Sequence[Socket]) ->
             "sockets": len(sockets),
             **{f"socket_{index}_yaw": socket.yaw for index, socket in enumerate(sockets)},
         },
+        friction=HOST_FRICTION,
     )
 
 
@@ -90,7 +93,7 @@ def flat_stick(family: str, size: Vector, body: Colour, cap: Colour) -> ObjectMo
             "box", (cap_length, width, tall), (main + cap_length / 2, 0, 0), colour=cap, mass=0.3 * STICK_MASS
         ),
     )
-    return stick_model(family, parts, (length / 2, 0, tall / 2), width, length)
+    return stick_model(family, parts, (0.55 * length, 0, tall / 2), width, length)
 
 
 def front_sockets(spread: float, face: float, height: float) -> tuple[Socket, Socket]:
@@ -136,23 +139,19 @@ class FixedFamily:
         return self.model
 
 
+BLACK: Colour = (0.1, 0.1, 0.12, 1.0)
+WHITE: Colour = (0.85, 0.85, 0.85, 1.0)
 FAMILIES = (
-    FixedFamily(
-        flat_stick("flat_stick", (0.062, 0.024, 0.012), (0.1, 0.1, 0.12, 1), (0.75, 0.1, 0.1, 1)), "train"
-    ),
-    FixedFamily(
-        flat_stick("short_stick", (0.054, 0.028, 0.01), (0.85, 0.85, 0.85, 1), (0.1, 0.3, 0.7, 1)), "validation"
-    ),
+    FixedFamily(flat_stick("flat_stick", (0.062, 0.024, 0.012), BLACK, (0.75, 0.1, 0.1, 1)), "train"),
+    FixedFamily(flat_stick("short_stick", (0.054, 0.028, 0.01), WHITE, (0.1, 0.3, 0.7, 1)), "validation"),
     FixedFamily(
         flat_stick("slim_stick", (0.068, 0.018, 0.014), (0.9, 0.6, 0.1, 1), (0.2, 0.2, 0.2, 1)), "validation"
     ),
-    FixedFamily(
-        block_host("block_host", (0.1, 0.15, 0.042), 0.085, 0.024, (0.3, 0.35, 0.42, 1)), "train"
-    ),
+    FixedFamily(block_host("block_host", (0.1, 0.15, 0.04), 0.085, 0.024, (0.3, 0.35, 0.42, 1)), "train"),
     FixedFamily(
         block_host("wide_host", (0.08, 0.19, 0.036), 0.1, 0.022, (0.85, 0.83, 0.78, 1)), "validation"
     ),
     FixedFamily(
-        block_host("deep_host", (0.13, 0.14, 0.046), 0.078, 0.026, (0.25, 0.4, 0.3, 1)), "validation"
+        block_host("deep_host", (0.13, 0.14, 0.042), 0.078, 0.026, (0.25, 0.4, 0.3, 1)), "validation"
     ),
-)  # fmt: skip
+)

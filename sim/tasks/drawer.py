@@ -13,7 +13,7 @@ from typing import cast
 
 import numpy as np
 
-from ...affordance.schema import Affordance
+from ...affordance.schema import Affordance, KeypointName
 from ...control.plan import Primitive
 from ...perception.frame import FloatArray
 from ..objects import Category, LinkPoint, ObjectFamily, ObjectModel, PlacedObject
@@ -25,12 +25,14 @@ CLOSED = 0.01
 CABINET_MOVED = 0.02
 OTHERS_CLOSED = 0.01
 
+# Smooth fronts: a hand that leaves upward, still pressing, must not lift the cabinet.
+FRONT_FRICTION = 0.2
 OPENINGS = (0.06, 0.12)
 # Yaw of the fronts away from facing the robot.
 TURN = radians(45)
 # The closed fist's half width, and how far beyond closed it is sent: it comes to press on the closed front.
 FIST = 0.01
-OVERSHOOT = 0.012
+OVERSHOOT = 0.008
 CLEARANCE = 0.06
 REACH = (0.33, 0.7)
 # Heights above the surface seen at each keypoint: table, rim of the front, floor of the tray.
@@ -68,6 +70,8 @@ class DrawerTask:
         cabinet = world.load(model, position, yaw_quaternion(yaw))
         for index, opening in enumerate(openings):
             world.set_joint(cabinet, f"drawer_{index}", float(opening))
+            link = cabinet.links[f"drawer_{index}"]
+            world.bullet.changeDynamics(cabinet.body, link, lateralFriction=FRONT_FRICTION)
         words = _instruction(goal, count, rng)
         return Scene({"target": cabinet}, words, {"drawer": goal, "openings": tuple(openings.tolist())})
 
@@ -81,7 +85,7 @@ class DrawerTask:
         travelled = world.joint_position(cabinet, link)
         closed = (front + FIST - OVERSHOOT - travelled, 0.0, scalars["tray_height"])
         after = world.point(cabinet, LinkPoint(closed, link))
-        points = {
+        points: dict[KeypointName, FloatArray] = {
             "grasp": target,
             "function": target,
             "target": target,
@@ -146,7 +150,7 @@ def _place(
 
 
 def _instruction(goal: int, count: int, rng: np.random.Generator) -> str:
-    """Words for drawer `goal`; drawers count along the cabinet's +y, which the camera sees from left to right."""
+    """Words for drawer `goal`; they count along the cabinet's +y, for the camera from left to right."""
     if count == 1:
         return str(rng.choice(SINGLE_PHRASES))
     if count == 3 and goal == 1:

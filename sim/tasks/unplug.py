@@ -3,11 +3,11 @@
 What holds a stick, exactly: two Bullet constraints between host and stick. A prismatic one stands for the
 socket's walls: the stick can slide along the socket only, up to `WALLS` newtons. A fixed one with its force
 limited to `HOLD` newtons stands for the spring contacts: it pulls the stick back to its seat, and a straight
-pull overcomes it, because it is weaker than the friction of the 1.5 kg host on the table (about 10 N). Drawn out
-by more than `TRAVEL`, the stick is free: both limits become zero. Nothing gives sideways, so an oblique pull
-drags the host across the table before the stick is out. A hook before every physics step sets the limits from
-the two poses alone, so that restoring a saved state restores the hold. The gripper holds the stick by friction
-only. Stick and host do not collide with each other, because the plug fills the socket.
+pull overcomes it, because it is weaker than the friction of the 1.5 kg host on the table (about 13 N).
+Drawn out by more than `TRAVEL`, the stick is free: both limits become zero. Nothing gives sideways, so an
+oblique pull drags the host across the table before the stick is out. A hook before every physics step sets
+the limits from the two poses alone, so that restoring a saved state restores the hold. The gripper holds the
+stick by friction only. Stick and host do not collide with each other, because the plug fills the socket.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import pybullet as pb
 from scipy.spatial.transform import Rotation
 
-from ...affordance.schema import Affordance
+from ...affordance.schema import Affordance, KeypointName
 from ...control.plan import Primitive
 from ...perception.frame import FloatArray
 from ..objects import Category, ObjectFamily, ObjectModel, PlacedObject
@@ -28,7 +28,7 @@ from ..task import GroundTruth, Judgement, Scene, TaskName
 from ..world import TABLE, World, yaw_quaternion
 
 # The hold: newtons and metres.
-HOLD = 5.0
+HOLD = 3.0
 WALLS = 200.0
 TRAVEL = 0.022
 # Success, read from the simulator's state (metres).
@@ -91,7 +91,7 @@ class UnplugTask:
         along /= np.linalg.norm(along)
         on_table = grasp * (1, 1, 0)
         before, target, after = (on_table + distance * along for distance in PATH)
-        points = {
+        points: dict[KeypointName, FloatArray] = {
             "grasp": grasp,
             "function": grasp,
             "target": target,
