@@ -245,6 +245,18 @@ def _rotated(offset: FloatArray, before: FloatArray, after: FloatArray) -> Float
     return np.array([[c, -s], [s, c]]) @ offset
 
 
+def tool_group(anchored: Mapping[KeypointName, Anchor]) -> int | None:
+    """The object that is grasped, if it is a loose tool: neither target nor free points depend on its place.
+
+    Such an object may lie anywhere and any way round without changing what the instruction means.
+    """
+    grasp = anchored.get("grasp")
+    if grasp is None or grasp.group is None:
+        return None
+    bound = {anchored[name].group for name in ("target", *FREE_POINTS) if name in anchored}
+    return None if "target" not in anchored or grasp.group in bound else grasp.group
+
+
 def touching_groups(masks: NDArray[np.uint8], gap_px: int = 2) -> list[tuple[int, ...]]:
     """Instance ids that touch (gap of at most `gap_px`) grouped together, in order of the lowest id."""
     labels = [int(label) for label in np.unique(masks) if label]

@@ -24,7 +24,7 @@ from .describe import describe
 from .distractors import DistractorConfig, random_distractors
 from .edges import EdgeArray, compose_edges, soft_edges
 from .light import LightConfig, Shadow, finish, random_shadow
-from .placement import draw_transforms
+from .placement import Ranges, draw_transforms
 from .repaint import ImageArray, RepaintRequest
 from .scene import Instance, Scene
 from .transform import Transform, TransformConfig
@@ -41,6 +41,7 @@ class ComposeConfig:
     Attributes:
         mode: full, geometry_only or appearance_only.
         transform: ranges of the map h.
+        tool: the same for a grasped object on whose place nothing else depends; it may lie any way round.
         binding: what free-space keypoints follow.
         background: surfaces.
         distractors: things that are not the task.
@@ -50,6 +51,7 @@ class ComposeConfig:
 
     mode: Mode = "full"
     transform: TransformConfig = field(default_factory=TransformConfig)
+    tool: TransformConfig = field(default_factory=lambda: TransformConfig(rotation_deg=180.0, shift=0.25))
     binding: KeypointBinding = field(default_factory=KeypointBinding)
     background: BackgroundConfig = field(default_factory=BackgroundConfig)
     distractors: DistractorConfig = field(default_factory=DistractorConfig)
@@ -103,7 +105,8 @@ def compose(
     repainting = config.mode != "geometry_only"
     transforms = [Transform.identity() for _ in scene.groups]
     if config.mode != "appearance_only" and calm > 0:
-        transforms = draw_transforms(scene, config.transform.calmed(calm), config.checks.gap_px, rng)
+        ranges = Ranges(config.tool.calmed(calm), config.transform.calmed(calm))
+        transforms = draw_transforms(scene, ranges, config.checks.gap_px, rng)
     affordance = _move_label(scene, transforms)
     moved = [_move(instance, transforms[instance.group]) for instance in scene.instances]
     _check_geometry(scene, config, affordance, moved)

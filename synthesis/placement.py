@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .binding import tool_group
 from .scene import Scene
 from .transform import FloatArray, Transform, TransformConfig, random_transform
 
 _STRIDE = 3  # px between the points by which an object's new place is judged
-_TRIES = 8
+_TRIES = 12
 _OFF = 0.015  # share of the sampled points that may lie where they should not
 
 
-def draw_transforms(
-    scene: Scene, ranges: TransformConfig, gap_px: int, rng: np.random.Generator
-) -> list[Transform]:
+@dataclass(frozen=True)
+class Ranges:
+    """Ranges of h for a loose tool, and for everything else."""
+
+    tool: TransformConfig
+    others: TransformConfig
+
+
+def draw_transforms(scene: Scene, ranges: Ranges, gap_px: int, rng: np.random.Generator) -> list[Transform]:
     """One random h per group; groups that the image border cuts stay.
 
     Large groups are placed first, each tried a few times until sampled points of it lie in the image, on the
@@ -25,18 +34,20 @@ def draw_transforms(
 
     Args:
         scene: the analysed photo.
-        ranges: of the random map.
+        ranges: of the random maps.
         gap_px: to keep between objects.
         rng: of the draws.
     """
     transforms = [Transform.identity() for _ in scene.groups]
+    tool = tool_group(scene.anchors)
     occupied = np.zeros(scene.plate.shape[:2], np.bool_)
     order = sorted(range(len(scene.groups)), key=lambda k: (not scene.fixed[k], -int(scene.groups[k].sum())))
     for index in order:
         group = scene.groups[index]
         points = _sampled(group)
+        chosen = ranges.tool if index == tool else ranges.others
         if not scene.fixed[index]:
-            transforms[index] = _fitting(scene, group, points, ranges, occupied, rng)
+            transforms[index] = _fitting(scene, group, points, chosen, occupied, rng)
         occupied |= _covered(transforms[index].points(points), occupied.shape, gap_px)
     return transforms
 

@@ -15,6 +15,7 @@ from kalie.synthesis.binding import (
     SynthesisError,
     anchors,
     move_affordance,
+    tool_group,
     touching_groups,
 )
 from kalie.synthesis.transform import Transform
@@ -168,6 +169,15 @@ def test_when_a_point_leaves_the_image_expect_its_name() -> None:
     found = anchors(photo(), group_map(), KeypointBinding())
     with pytest.raises(InvalidKeypoints, match="target"):
         move_affordance(photo().affordance, found, (Transform.identity(), shifted(40, 0)), (SIZE, SIZE))
+
+
+def test_only_a_grasped_object_on_which_nothing_depends_is_a_loose_tool() -> None:
+    brush = anchors(photo(), group_map(), KeypointBinding())
+    assert tool_group(brush) == 0
+    assert tool_group(anchors(photo(), group_map(), KeypointBinding(pre_contact="function"))) is None
+    stick = photo(**{**POINTS, "grasp": POINTS["target"]})
+    assert tool_group(anchors(stick, group_map(), KeypointBinding())) is None
+    assert tool_group(anchors(photo(target=POINTS["target"]), group_map(), KeypointBinding())) is None
 
 
 def test_touching_instances_move_together() -> None:

@@ -61,7 +61,7 @@ def pixels(image: LabelledImage) -> dict[str, np.ndarray]:
 def test_dots_of_two_objects_stand_within_half_a_pixel_of_their_moved_labels(
     make_photo: Callable[..., LabelledImage], locate_dot: Callable[..., np.ndarray]
 ) -> None:
-    config = ComposeConfig(mode="geometry_only", transform=STRONG)
+    config = ComposeConfig(mode="geometry_only", transform=STRONG, tool=STRONG)
     scene = analysed(make_photo("dots", dots=True))
     for child in accepted(scene, config, 0, 12):
         where = pixels(child)
@@ -78,7 +78,7 @@ def test_one_objects_dot_agrees_when_the_other_is_cut_by_the_border(
     masks = photo.masks.copy()
     masks[:3, :3] = 2  # the lump now reaches the border, so it stays
     scene = analysed(replace(photo, masks=masks))
-    child = accepted(scene, ComposeConfig(mode="geometry_only", transform=STRONG), 0, 1)[0]
+    child = accepted(scene, ComposeConfig(mode="geometry_only", transform=STRONG, tool=STRONG), 0, 1)[0]
     before, where = pixels(photo), pixels(child)
     assert np.array_equal(before["target"], where["target"])
     assert np.linalg.norm(before["grasp"] - where["grasp"]) > 1
@@ -86,7 +86,7 @@ def test_one_objects_dot_agrees_when_the_other_is_cut_by_the_border(
 
 
 def test_recorded_transforms_reproduce_the_label(photos: list[LabelledImage]) -> None:
-    child = accepted(analysed(photos[0]), ComposeConfig(transform=STRONG), 0, 1)[0]
+    child = accepted(analysed(photos[0]), ComposeConfig(transform=STRONG, tool=STRONG), 0, 1)[0]
     objects = child.provenance.details["objects"]
     assert isinstance(objects, dict)
     before, after = pixels(photos[0]), pixels(child)
@@ -107,6 +107,7 @@ def test_second_object_is_painted_under_the_first_ones_new_edges(photos: list[La
     far = TransformConfig(scale=(1, 1), rotation_deg=0, shift=0.25, elastic=0, taper_probability=0)
     config = ComposeConfig(
         transform=far,
+        tool=far,
         distractors=DistractorConfig(share=0),
         background=BackgroundConfig(keep=1.0),
         checks=CheckConfig(edge_agreement=0),
@@ -133,7 +134,13 @@ def test_second_object_is_painted_under_the_first_ones_new_edges(photos: list[La
 def test_requests_cover_the_old_and_the_new_place(photos: list[LabelledImage]) -> None:
     requests: list[RepaintRequest] = []
     scene = analysed(photos[0])
-    config = ComposeConfig(distractors=DistractorConfig(share=0), checks=CheckConfig(edge_agreement=0))
+    near = TransformConfig(shift=0.02)
+    config = ComposeConfig(
+        transform=near,
+        tool=near,
+        distractors=DistractorConfig(share=0),
+        checks=CheckConfig(edge_agreement=0),
+    )
     drawn(scene, config, 1, requests)
     assert len(requests) == 2
     first = requests[0]
