@@ -80,6 +80,11 @@ class Backbone(nn.Module):
             InvertedResidual(inputs, outputs, *block[1:])
             for (inputs, outputs), block in zip(widths, BLOCKS, strict=True)
         )
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Train the layers beyond stride 8 alone."""
+        self.requires_grad_(True)
         self.stem.requires_grad_(False)
         self.blocks[: TAPS[1]].requires_grad_(False)
 

@@ -205,10 +205,20 @@ class HeatmapKeypointModel(PreTrainedModel):
 
         Raises:
             FileNotFoundError: no model lies there; the message names the directory.
+            ValueError: the weights are not those of the configuration; the message names one at fault.
         """
         if not (directory / "config.json").is_file():
             raise FileNotFoundError(f"{directory}: no model here (config.json is missing)")
-        return cls.from_pretrained(directory, dtype=torch.float32, local_files_only=True).eval()
+        model, info = cls.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
+            directory, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+        wrong = sorted({*info["missing_keys"], *info["unexpected_keys"]})
+        if wrong:
+            raise ValueError(f"{directory}: the weights do not fit config.json, e.g. {wrong[0]}")
+        for parameter in model.parameters():
+            # Out of the mapped file: its alignment would change the last bit of some sums.
+            parameter.data = parameter.data.clone()
+        return model.eval()
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

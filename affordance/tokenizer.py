@@ -1,4 +1,4 @@
-"""The embedded model's tokenizer: a small WordPiece vocabulary that this project trains itself.
+"""The embedded model's tokenizer: a small WordPiece vocabulary that this project makes itself.
 
 Every letter is a piece, so an unseen word becomes a few pieces and never "unknown".
 """
@@ -6,11 +6,14 @@ Every letter is a piece, so an unseen word becomes a few pieces and never "unkno
 from __future__ import annotations
 
 import string
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
+CONTINUES = "##"
+ENDINGS = ("s", "es", "ed", "d", "ing", "er", "est", "ly", "y", "le")
 
 
 def build_tokenizer(vocabulary: Sequence[str]) -> Tokenizer:
@@ -26,19 +29,15 @@ def build_tokenizer(vocabulary: Sequence[str]) -> Tokenizer:
     return tokenizer
 
 
-def train_vocabulary(corpus: Iterable[str], size: int = 2048) -> tuple[str, ...]:
-    """At most `size` WordPiece pieces in the order of their ids; the same corpus gives the same ones."""
-    symbols = list(string.ascii_lowercase + string.digits)
-    # One word per symbol makes it a continuation piece as well.
-    every_symbol_inside_a_word = [f"a{symbol}" for symbol in symbols]
-    tokenizer = build_tokenizer([PAD, UNKNOWN])
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size,
-        min_frequency=1,
-        special_tokens=[PAD, UNKNOWN],
-        initial_alphabet=symbols + list(string.punctuation),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([*corpus, *every_symbol_inside_a_word], trainer)
-    pieces = tokenizer.get_vocab()
-    return tuple(sorted(pieces, key=pieces.__getitem__))
+def make_vocabulary(corpus: Iterable[str], size: int = 2048) -> tuple[str, ...]:
+    """At most `size` pieces in the order of their ids: symbols, endings, then words, the commonest first."""
+    symbols = [*string.ascii_lowercase, *string.digits]
+    pieces = [PAD, UNKNOWN, *symbols, *string.punctuation]
+    pieces += [CONTINUES + piece for piece in dict.fromkeys([*symbols, *ENDINGS])]
+    counts: Counter[str] = Counter()
+    splitter = build_tokenizer(pieces)
+    for text in corpus:
+        normal = splitter.normalizer.normalize_str(text)
+        counts.update(word for word, _ in splitter.pre_tokenizer.pre_tokenize_str(normal))
+    words = sorted(counts.keys() - set(pieces), key=lambda word: (-counts[word], word))
+    return tuple([*pieces, *words][:size])

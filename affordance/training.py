@@ -171,7 +171,11 @@ class TrainingState:
 
 def start(model: HeatmapKeypointModel, config: TrainingConfig) -> TrainingState:
     """A fresh state; `model` itself stays as it is."""
-    model, average = deepcopy(model).train(), deepcopy(model).eval().requires_grad_(False)
+    model, average = (
+        deepcopy(model).train().requires_grad_(True),
+        deepcopy(model).eval().requires_grad_(False),
+    )
+    model.backbone.freeze()
     return TrainingState(model, average, torch.optim.AdamW(_groups(model, config)))
 
 

@@ -20,7 +20,7 @@ from ..affordance.encoding import Batch, encode
 from ..affordance.heatmap import HeatmapConfig, HeatmapKeypointModel
 from ..affordance.labels import LabelledImage, Provenance
 from ..affordance.metrics import point_errors
-from ..affordance.tokenizer import train_vocabulary
+from ..affordance.tokenizer import make_vocabulary
 from ..affordance.training import Log, Progress, TrainingConfig, start, train
 from ..core.checkpoint import CheckpointStore
 from .pointing_paint import Painter
@@ -127,8 +127,7 @@ def vocabulary(source: PointingSource, size: int, seed: int, sentences: int = 30
     """Word pieces for the questions, and for everyday words that they do not use."""
     rng = np.random.default_rng((seed, 2))
     corpus = [source.sample(rng).instruction for _ in range(sentences)]
-    # A word counts as often as it is given; everyday words must not lose against pieces of common ones.
-    return train_vocabulary([*corpus, *([EVERYDAY_WORDS] * 40)], size)
+    return make_vocabulary([*corpus, EVERYDAY_WORDS], size)
 
 
 def imagenet_weights() -> dict[str, Tensor]:
