@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import cos, sin
 
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ...perception.frame import FloatArray
-from ..objects import ObjectModel
+from ..objects import LinkPoint, ObjectModel
 from ..world import TABLE, Quaternion, yaw_quaternion
 
 Range = tuple[float, float]
@@ -34,6 +34,12 @@ class Place:
     def quaternion(self) -> Quaternion:
         """The yaw as (x, y, z, w)."""
         return yaw_quaternion(self.yaw)
+
+    def point(self, point: LinkPoint) -> FloatArray:
+        """Where a point of an object's base link is here, seen from above, (2,) metres."""
+        x, y, _ = point.xyz
+        c, s = cos(self.yaw), sin(self.yaw)
+        return np.array([self.x + c * x - s * y, self.y + s * x + c * y])
 
     def outline(self, model: ObjectModel, margin: float = 0.0) -> FloatArray:
         """Corners (4, 2) of the rectangle that an object here covers, `margin` metres added all round.
@@ -70,15 +76,28 @@ class Wish:
         return Place(*(float(rng.uniform(low, high)) for low, high in (self.x, self.y, self.yaw)))
 
 
-def arrange(wishes: Sequence[Wish], rng: np.random.Generator) -> tuple[Place, ...]:
+def _anywhere(_: Sequence[Place]) -> bool:
+    return True
+
+
+def arrange(
+    wishes: Sequence[Wish],
+    rng: np.random.Generator,
+    accept: Callable[[Sequence[Place]], bool] = _anywhere,
+) -> tuple[Place, ...]:
     """Places for all objects, each wholly on the table and clear of the others by the larger room of the two.
+
+    Args:
+        wishes: the objects.
+        rng: source of all draws.
+        accept: whether the task can be done with the objects at these places.
 
     Raises:
         ValueError: no arrangement was found; the message names the families.
     """
     for _ in range(ATTEMPTS):
         places = tuple(wish.draw(rng) for wish in wishes)
-        if _fits(wishes, places):
+        if accept(places) and _fits(wishes, places):
             return places
     names = ", ".join(wish.model.family for wish in wishes)
     raise ValueError(f"no room on the table for {names} together")

@@ -1,15 +1,15 @@
 """Pour the balls of a scoop into the named container.
 
 The jaws hold the scoop's handle by friction alone (finger pads 1.5, handle 1.0, flat on flat, so that the
-pads also resist the pan's weight turning it about the closing axis). The balls (8 to 10 of 2 g, friction 0.25,
-rolling friction 0.0004 m) lie loose in the pan, whose floor rises toward the lip.
+pads also resist the pan's weight turning it about the closing axis). The balls (8 to 10 of 2 g, friction
+0.25, rolling friction 0.0004 m) lie loose in the pan, whose floor rises toward the lip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import pi, radians
+from math import atan2, hypot, pi, radians, remainder
 
 import numpy as np
 
@@ -17,10 +17,10 @@ from ...affordance.schema import Affordance, KeypointName
 from ...control.plan import Primitive
 from ...perception.frame import FloatArray
 from ..families_train.pour import BALL_RADIUS, ball
-from ..objects import Category, ObjectFamily, PlacedObject
+from ..objects import Category, ObjectFamily, ObjectModel, PlacedObject
 from ..task import GroundTruth, Judgement, Scene, TaskName
 from ..world import World
-from .layout import Wish, arrange
+from .layout import Place, Wish, arrange
 
 # Success, read from the simulator's state.
 LEAST_SHARE = 0.6
@@ -31,6 +31,14 @@ BALLS = (8, 10)
 TILT = radians(60)
 CLEARANCE = 0.03  # metres between rim and lip
 SHORT = 0.09  # metres from the container's middle back to the free point
+# Distance from the robot's axis within which the hand works pointing down; how far beyond a container's middle
+# its wrist comes when tilted, and how far out it may be then.
+REACH = (0.42, 0.64)
+LEAN = 0.1
+LEANING_REACH = 0.65
+BEHIND_REACH = 0.31
+LEAST_AHEAD = 0.35  # cosine between the way of pouring and straight ahead
+MOST_TURN = radians(110)  # from how the scoop lies to how it pours: the last joint turns 330 degrees in all
 HAND_ROOM = 0.03
 ROWS = 2  # of balls in one layer
 LIFT = BALL_RADIUS + 0.004  # metres, the first layer's centres above the pan's floor
@@ -65,9 +73,9 @@ class PourTask:
         scoop_model = families["scoop"].sample(rng)
         wishes = [
             *_container_wishes(families["bowl"], rng),
-            Wish(scoop_model, (0.3, 0.46), (-0.26, 0.26), (-pi, pi), HAND_ROOM),
+            Wish(scoop_model, (0.28, 0.55), (-0.3, 0.3), (-pi, pi), HAND_ROOM),
         ]
-        places = arrange(wishes, rng)
+        places = arrange(wishes, rng, lambda places: _within_reach(places, scoop_model))
         *containers, scoop = (
             world.load(wish.model, place.position, place.quaternion)
             for wish, place in zip(wishes, places, strict=True)
@@ -113,8 +121,30 @@ class PourTask:
 def _container_wishes(family: ObjectFamily, rng: np.random.Generator) -> list[Wish]:
     """One container, or two of them from left to right."""
     two = rng.random() < TWO_CONTAINERS
-    spans = ((0.1, 0.26), (-0.26, -0.1)) if two else ((-0.2, 0.2),)
-    return [Wish(family.sample(rng), (0.52, 0.64), span, (-pi, pi), 0.02) for span in spans]
+    spans = ((0.08, 0.26), (-0.26, -0.08)) if two else ((-0.24, 0.24),)
+    return [Wish(family.sample(rng), (0.4, 0.62), span, (-pi, pi), 0.02) for span in spans]
+
+
+def _within_reach(places: Sequence[Place], scoop: ObjectModel) -> bool:
+    """Whether the arm can pour into every container from the scoop's side; the scoop's place is the last.
+
+    Tilted, the hand leans over the container, away from the scoop; before, it is behind the free point.
+    """
+    *containers, tool = places
+    handle = tool.point(scoop.keypoints["handle"])
+    if not REACH[0] < hypot(*handle) < REACH[1]:
+        return False
+    lever = scoop.keypoints["lip"].xyz[0] - scoop.keypoints["handle"].xyz[0]
+    for place in containers:
+        centre = np.array([place.x, place.y])
+        way = (centre - handle) / max(float(np.linalg.norm(centre - handle)), 1e-6)
+        turn = remainder(atan2(way[1], way[0]) - tool.yaw, 2 * pi)
+        if way[0] < LEAST_AHEAD or abs(turn) > MOST_TURN:
+            return False
+        leaning, level, behind = (centre + far * way for far in (LEAN, -lever, -lever - SHORT))
+        if hypot(*leaning) > LEANING_REACH or hypot(*level) < REACH[0] or hypot(*behind) < BEHIND_REACH:
+            return False
+    return True
 
 
 def _fill(world: World, scoop: PlacedObject, rng: np.random.Generator) -> tuple[PlacedObject, ...]:

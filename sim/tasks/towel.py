@@ -1,8 +1,8 @@
 """Hang a towel over the named bar.
 
 The jaws pinch the towel's stiff crease from both sides, carry it over the bar with the crease along it, and
-let go; it hangs by friction on the bar (1.0) and its own (1.2), each tail on one side. Racks weigh some 3 kg and
-stand free on the table. Nothing is attached to anything.
+let go; it hangs by friction on the bar (1.0) and its own (1.2), each tail on one side. Racks weigh some 3 kg
+and stand free on the table. Nothing is attached to anything.
 """
 
 from __future__ import annotations
