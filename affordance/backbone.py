@@ -41,14 +41,15 @@ class SameConv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups)
+        even = stride == 1
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2 if even else 0, groups=groups)
         before = (kernel - stride) // 2
         after = kernel - stride - before
-        self.padding = (before, after, before, after)
+        self.padding = (0, 0, 0, 0) if even else (before, after, before, after)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, Ci, H, W) -> (B, Co, H / stride, W / stride)."""
-        return self.conv(functional.pad(features, self.padding))
+        return self.conv(functional.pad(features, self.padding) if any(self.padding) else features)
 
 
 class InvertedResidual(nn.Module):
@@ -64,8 +65,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, Ci, H, W) -> (B, Co, H / stride, W / stride)."""
-        wide = features if self.expand is None else functional.relu6(self.expand(features))
-        out = self.project(functional.relu6(self.filter(wide)))
+        wide = features if self.expand is None else functional.relu6(self.expand(features), inplace=True)
+        out = self.project(functional.relu6(self.filter(wide), inplace=True))
         return out + features if self.passes else out
 
 
@@ -91,11 +92,14 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, 3, S, S), 0..255 -> features at strides 4, 8, 16."""
         first, second, third = TAPS
+        # Depthwise convolutions take a third of the time with the channels last.
+        pixels = ((images.float() - 127) / 128).contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            features = functional.relu6(self.stem((images.float() - 127) / 128))
+            features = functional.relu6(self.stem(pixels))
             stride4 = _through(self.blocks[:first], features)
             stride8 = _through(self.blocks[first:second], stride4)
-        return stride4, stride8, _through(self.blocks[second:third], stride8)
+        stride16 = _through(self.blocks[second:third], stride8)
+        return stride4.contiguous(), stride8.contiguous(), stride16.contiguous()
 
     def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
         """Take over the weights of a published EfficientNet-lite0, batch norms folded in.

@@ -3,11 +3,14 @@
 A convolutional backbone sees the image at strides 4, 8 and 16. At stride 16 its cells, the instruction's
 tokens and one query per keypoint attend to each other, so that free-space points can depend on everything
 in view. The cells then go back up to stride 4 over skip connections; each query's dot product with that map
-is its keypoint's heat-map (as in mask-classification decoders: Cheng et al., arXiv:2107.06278).
+is its keypoint's first heat-map (as in mask-classification decoders: Cheng et al., arXiv:2107.06278). What
+each first heat-map points at, its place included, then goes to all queries, and they answer once more: so a
+point in free space can stand in a fixed relation to points on things.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +35,9 @@ from .tokenizer import PAD, UNKNOWN, build_tokenizer
 BASE_WEIGHTS = Path(__file__).parent / "weights" / "base"
 # Heat-map cells on each side of the peak that the read-out averages.
 WINDOW = 2
+# Of the waves that tell a cell's place, half periods across the image.
+FREQUENCIES = (1, 2, 4, 8)
+PLACE_CHANNELS = 2 + 4 * len(FREQUENCIES)
 
 
 @strict
@@ -43,6 +49,7 @@ class HeatmapConfig(PreTrainedConfig):
         widths: channels of the decoder at strides 4 and 8.
         hidden_size: of the tokens at stride 16.
         layers: of joint attention.
+        relate_layers: of attention among the keypoints and the instruction.
         heads: of every attention.
         text_size: of the text encoder's tokens.
         text_layers: of the text encoder.
@@ -56,6 +63,7 @@ class HeatmapConfig(PreTrainedConfig):
     widths: tuple[int, ...] | list[int] = (48, 96)
     hidden_size: int = 192
     layers: int = 3
+    relate_layers: int = 2
     heads: int = 4
     text_size: int = 128
     text_layers: int = 2
@@ -68,11 +76,13 @@ class HeatmapOutput(NamedTuple):
 
     Attributes:
         heatmaps: (B, POINTS, S/4, S/4) logits.
+        first: the same before the points knew of each other, for the loss.
         presence: (B, PRESENCES) logits.
         values: (B, VALUES), see `encoding.UNITS`.
     """
 
     heatmaps: Tensor
+    first: Tensor
     presence: Tensor
     values: Tensor
 
@@ -140,6 +150,20 @@ class Up(nn.Module):
         return self.mix(risen + skip)
 
 
+class Kernels(nn.Module):
+    """Heat-maps as dot products of features with what queries ask for."""
+
+    def __init__(self, hidden: int, channels: int) -> None:
+        super().__init__()
+        self.kernels = nn.Sequential(
+            nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, channels)
+        )
+
+    def forward(self, queries: Tensor, features: Tensor) -> Tensor:
+        """(B, K, hidden), (B, channels, H, W) -> logits (B, K, H, W)."""
+        return torch.einsum("bkc,bchw->bkhw", self.kernels(queries), features)
+
+
 class TextEncoder(nn.Module):
     """Instruction tokens -> context vectors."""
 
@@ -186,8 +210,11 @@ class HeatmapKeypointModel(PreTrainedModel):
         self.norm = nn.LayerNorm(hidden)
         self.up8 = Up(hidden, w8)
         self.up4 = Up(w8, w4)
-        self.heat = nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, w4))
-        self.local = nn.Linear(w4, hidden)
+        channels = w4 + PLACE_CHANNELS
+        self.first = Kernels(hidden, channels)
+        self.local = nn.Linear(channels, hidden)
+        self.relate = nn.ModuleList(Attention(hidden, config.heads) for _ in range(config.relate_layers))
+        self.second = Kernels(hidden, channels)
         self.head = nn.Sequential(nn.Linear(POINTS * hidden, hidden), nn.GELU())
         self.presence = nn.Linear(hidden, PRESENCES)
         self.values = nn.Linear(hidden, VALUES)
@@ -247,23 +274,29 @@ class HeatmapKeypointModel(PreTrainedModel):
         seen = torch.cat([keep.new_ones(len(images), POINTS + tokens.shape[1]), keep], dim=1)
         for layer in self.joint:
             joined = layer(joined, seen)
-        queries, tokens, _ = self.norm(joined).split([POINTS, tokens.shape[1], text.shape[1]], dim=1)
+        queries, tokens, text = self.norm(joined).split([POINTS, tokens.shape[1], text.shape[1]], dim=1)
         features = self.up8(tokens.transpose(1, 2).unflatten(2, cells.shape[2:]), skip8)
-        return self._answer(queries, self.up4(features, skip4))
+        features = self.up4(features, skip4)
+        return self._answer(queries, text, keep, torch.cat([features, _places(features)], dim=1))
 
     def _see(self, images: Tensor) -> list[Tensor]:
         """Features at strides 4, 8 and 16, with the decoder's widths."""
         taps = self.backbone(images)
         return [skip(torch.cat([tap, _grid(tap)], dim=1)) for skip, tap in zip(self.skips, taps, strict=True)]
 
-    def _answer(self, queries: Tensor, features: Tensor) -> HeatmapOutput:
-        """Heat-maps of queries (B, POINTS, C) in features (B, w4, H, W); the rest from where they point."""
-        kernels = self.heat(queries)
-        heatmaps = torch.einsum("bkc,bchw->bkhw", kernels, features)
-        weights = heatmaps.detach().flatten(2).softmax(dim=2)
+    def _answer(self, queries: Tensor, text: Tensor, keep: Tensor, features: Tensor) -> HeatmapOutput:
+        """Answers of queries (B, POINTS, C) and text (B, T, C) in features (B, channels, H, W)."""
+        first = self.first(queries, features)
+        weights = first.detach().flatten(2).softmax(dim=2)
         local = torch.einsum("bkn,bcn->bkc", weights, features.flatten(2))
-        summary = self.head((queries + self.local(local)).flatten(1))
-        return HeatmapOutput(heatmaps, self.presence(summary), self.values(summary))
+        related = torch.cat([queries + self.local(local), text], dim=1)
+        seen = torch.cat([keep.new_ones(len(keep), POINTS), keep], dim=1)
+        for layer in self.relate:
+            related = layer(related, seen)
+        points = related[:, :POINTS]
+        heatmaps = first + self.second(points, features)
+        summary = self.head(points.flatten(1))
+        return HeatmapOutput(heatmaps, first, self.presence(summary), self.values(summary))
 
     @torch.inference_mode()
     def predict(self, images: Sequence[NDArray[np.uint8]], instructions: Sequence[str]) -> list[Prediction]:
@@ -279,6 +312,16 @@ class HeatmapKeypointModel(PreTrainedModel):
             _prediction(points[i], confidence[i], output.values[i], output.presence[i], image.shape)
             for i, image in enumerate(images)
         ]
+
+
+def _places(features: Tensor) -> Tensor:
+    """Each cell's place as sines and cosines, (B, PLACE_CHANNELS, H, W).
+
+    In these a single peak anywhere is a dot product away, which it is not in x and y alone.
+    """
+    grid = _grid(features)
+    waves = [math.pi * frequency * grid for frequency in FREQUENCIES]
+    return torch.cat([grid, *(wave.sin() for wave in waves), *(wave.cos() for wave in waves)], dim=1)
 
 
 def _grid(features: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from .heatmap import HeatmapOutput
 
 # Standard deviation of a target heat-map, in cells.
 SIGMA = 1.0
+FIRST_WEIGHT = 0.5
 PRESENCE_WEIGHT = 0.5
 VALUES_WEIGHT = 1.0
 
@@ -29,9 +30,10 @@ class Loss(NamedTuple):
 def affordance_loss(output: HeatmapOutput, batch: Batch) -> Loss:
     """Heat-map cross-entropy + presence cross-entropy + Huber error of the scalars, weighted."""
     heatmaps = heatmap_loss(output.heatmaps, batch.points, batch.in_view)
+    first = heatmap_loss(output.first, batch.points, batch.in_view)
     presence = functional.binary_cross_entropy_with_logits(output.presence, batch.presence)
     values = values_loss(output.values, batch.values, batch.presence)
-    total = heatmaps + PRESENCE_WEIGHT * presence + VALUES_WEIGHT * values
+    total = heatmaps + FIRST_WEIGHT * first + PRESENCE_WEIGHT * presence + VALUES_WEIGHT * values
     return Loss(total, heatmaps, presence, values)
 
 

@@ -89,7 +89,7 @@ def _model(part: Part) -> ObjectModel:
 
 
 def draw_scene(world: World, rng: np.random.Generator) -> Drawing:
-    """Place 3 to 7 things on the table and draw them."""
+    """Place 2 to 5 things on the table and draw them."""
     world.reset()
     _whiten(world)
     view = replace(world.camera.config, field_of_view=rng.uniform(32, 45))
@@ -97,7 +97,7 @@ def draw_scene(world: World, rng: np.random.Generator) -> Drawing:
     world.lighting = _light(rng)
     numbers = {world.table: TABLE_TOP, world.floor: FLOOR, world.robot: ROBOT, -1: FLOOR}
     things: list[PlacedThing] = []
-    for _ in range(rng.integers(3, 8)):
+    for _ in range(rng.integers(2, 6)):
         thing = sample_thing(rng)
         spot = _free_spot(thing, things, rng)
         if spot is not None:
