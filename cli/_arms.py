@@ -17,8 +17,7 @@ from ..sim.registry import Registry, task
 from ..sim.task import TaskName
 from ..sim.user_objects import load_families
 from ..sim.world import World
-from ..synthesis.binding import TASK_BINDINGS
-from ..synthesis.compose import ComposeConfig, Mode
+from ..synthesis.compose import ComposeConfig, Mode, for_task
 from ..synthesis.pipeline import SynthesisConfig, synthesise
 
 # Photos of these seeds are never test scenes, whose seeds start at a million.
@@ -92,7 +91,7 @@ def multiply(
     progress: Progress | None = None,
 ) -> list[LabelledImage]:
     """The photos and as many synthetic children as make `images` in all."""
-    compose = ComposeConfig(mode=mode, binding=TASK_BINDINGS[name])
+    compose = for_task(ComposeConfig(mode=mode), name)
     config = SynthesisConfig(count=images - len(photos), compose=compose, workers=workers)
     return [*photos, *synthesise(photos, config, seed, progress=progress)]
 

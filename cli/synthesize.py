@@ -11,8 +11,8 @@ from ..affordance.dataset import AffordanceDataset
 from ..core.chat import ChatConfig
 from ..core.progress import progress_bar
 from ..core.runs import Run, RunConfig
-from ..synthesis.binding import TASK_BINDINGS
 from ..synthesis.checks import NoJudge
+from ..synthesis.compose import for_task
 from ..synthesis.describe import WordList, describe_with_chat
 from ..synthesis.diffusion import DiffusionConfig
 from ..synthesis.pipeline import SynthesisConfig, SynthesisReport, Words, synthesise
@@ -76,11 +76,11 @@ def main(cfg: SynthesizeConfig) -> None:
 
 
 def _synthesis(cfg: SynthesizeConfig) -> SynthesisConfig:
-    """The part of the verb's config that the library takes, with the task's binding put in."""
+    """The part of the verb's config that the library takes, with what the task asks for."""
     config = SynthesisConfig(**{item.name: getattr(cfg, item.name) for item in fields(SynthesisConfig)})
     if not cfg.task:
         return config
-    return replace(config, compose=replace(config.compose, binding=TASK_BINDINGS[cfg.task]))
+    return replace(config, compose=for_task(config.compose, cfg.task))
 
 
 VERB = Verb(

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..affordance.schema import KeypointName
 from ..perception.frame import FloatArray
-from .objects import ObjectFamily, PlacedObject
+from .objects import ObjectFamily, ObjectModel, PlacedObject
 from .task import GroundTruth
 from .world import TABLE, World, yaw_quaternion
 
@@ -24,6 +24,7 @@ def scatter(
     world: World,
     truth: GroundTruth,
     families: Sequence[ObjectFamily],
+    radii: tuple[float, float],
     count: int,
     rng: np.random.Generator,
 ) -> tuple[PlacedObject, ...]:
@@ -33,13 +34,16 @@ def scatter(
         world: with the task's objects in place.
         truth: the motion that must stay possible.
         families: of clutter.
+        radii: least and greatest reach of a distractor from its middle, metres.
         count: how many are wanted.
         rng: source of all draws.
     """
     lines = _lines(truth.points)
     placed: list[PlacedObject] = []
     for _ in range(count):
-        model = families[int(rng.integers(len(families)))].sample(rng)
+        model = _of_size(families, radii, rng)
+        if model is None:
+            break
         radius = model.scalars["radius"]
         boxes = [world.bounds(other) for other in world.objects()]
         spot = _free_spot(lines, boxes, radius, rng)
@@ -47,6 +51,16 @@ def scatter(
             position = (float(spot[0]), float(spot[1]), 0.002)
             placed.append(world.load(model, position, yaw_quaternion(float(rng.uniform(-np.pi, np.pi)))))
     return tuple(placed)
+
+
+def _of_size(
+    families: Sequence[ObjectFamily], radii: tuple[float, float], rng: np.random.Generator
+) -> ObjectModel | None:
+    for _ in range(ATTEMPTS):
+        model = families[int(rng.integers(len(families)))].sample(rng)
+        if radii[0] <= model.scalars["radius"] <= radii[1]:
+            return model
+    return None
 
 
 def _lines(points: Mapping[KeypointName, FloatArray]) -> list[tuple[FloatArray, FloatArray]]:

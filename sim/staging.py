@@ -156,7 +156,7 @@ def _with_clutter(
     if count == 0:
         return scene
     families = registry.families("clutter", split)
-    placed = scatter(world, task.ground_truth(world, scene), families, count, rng)
+    placed = scatter(world, task.ground_truth(world, scene), families, task.clutter_radius, count, rng)
     world.settle(SETTLE_SECONDS)
     clutter = {f"distractor_{index}": thing for index, thing in enumerate(placed)}
     return replace(scene, objects={**scene.objects, **clutter})

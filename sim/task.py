@@ -70,6 +70,10 @@ class SceneVariation:
     clutter: tuple[int, int]
 
 
+# Distractors of most tasks are smaller than anything that the instruction can mean.
+SMALL_CLUTTER = (0.015, 0.032)
+
+
 class Task(Protocol):
     """One of the five benchmark tasks."""
 
@@ -86,6 +90,11 @@ class Task(Protocol):
     @property
     def categories(self) -> tuple[Category, ...]:
         """Of the objects that a scene needs one family each of."""
+        ...
+
+    @property
+    def clutter_radius(self) -> tuple[float, float]:
+        """How far distractors reach from their middle, metres: unlike what the task is about."""
         ...
 
     def build(

@@ -18,10 +18,10 @@ from ..affordance.labels import LabelledImage, Provenance
 from ..affordance.schema import Affordance, InvalidKeypoints
 from ..affordance.units import to_pixel
 from .background import BackgroundConfig, retexture
-from .binding import KeypointBinding, move_affordance
+from .binding import TASK_BINDINGS, KeypointBinding, move_affordance
 from .checks import CheckConfig, Rejected, check_apart, check_edges, check_on_part, check_surface, check_view
 from .describe import describe
-from .distractors import DistractorConfig, random_distractors
+from .distractors import TASK_DISTRACTORS, DistractorConfig, random_distractors
 from .edges import EdgeArray, compose_edges, soft_edges
 from .light import LightConfig, Shadow, finish, random_shadow
 from .placement import Ranges, draw_transforms
@@ -57,6 +57,12 @@ class ComposeConfig:
     distractors: DistractorConfig = field(default_factory=DistractorConfig)
     light: LightConfig = field(default_factory=LightConfig)
     checks: CheckConfig = field(default_factory=CheckConfig)
+
+
+def for_task(config: ComposeConfig, task: str) -> ComposeConfig:
+    """The config with what one of the five tasks asks for: what free points follow, what may lie about."""
+    distractors = TASK_DISTRACTORS.get(task, config.distractors)
+    return replace(config, binding=TASK_BINDINGS[task], distractors=distractors)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -28,6 +28,13 @@ class DistractorConfig:
     most: int = 3
     size: tuple[float, float] = (0.012, 0.06)
     clearance: float = 8.0
+
+
+TASK_DISTRACTORS: Mapping[str, DistractorConfig] = {
+    # Trash is known by its size alone when only one piece was photographed: other things must be larger.
+    "sweep": DistractorConfig(size=(0.036, 0.065)),
+}
+"""Where a task's distractors differ from the default ones, by the task's name."""
 
 
 def random_distractors(

@@ -14,8 +14,8 @@ from ..objects import Category, ObjectModel, Split
 from ..urdf import Link, Part, urdf_text
 
 COUNT = 100
-# The largest horizontal half-diagonal that a piece may have, metres.
-RADIUS = 0.032
+# Reach from the middle (horizontal half-diagonal), metres.
+RADII = (0.015, 0.065)
 
 
 @cache
@@ -28,7 +28,7 @@ def _mesh_bounds(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 @dataclass(frozen=True)
 class RandomShapes:
-    """The hundred test shapes, scaled to a few centimetres, in random colours."""
+    """The hundred test shapes, scaled to 3 to 13 cm, in random colours."""
 
     name: str = "random_shapes"
     category: Category = "clutter"
@@ -40,7 +40,7 @@ class RandomShapes:
         folder = Path(pybullet_data.getDataPath()) / "random_urdfs" / number
         low, high = (np.array(bound) for bound in _mesh_bounds(folder / f"{number}.obj"))
         size = high - low
-        scale = float(rng.uniform(0.75, 1.0) * RADIUS / (np.hypot(size[0], size[1]) / 2))
+        scale = float(rng.uniform(*RADII) / (np.hypot(size[0], size[1]) / 2))
         scale = min(scale, 0.045 / float(size[2]))
         x, y, z = (-scale * (low + high) / 2).tolist()
         rgb = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.1, 0.9), rng.uniform(0.2, 0.9))

@@ -1,4 +1,4 @@
-"""Clutter of the training and validation splits: small plain solids."""
+"""Clutter of the training and validation splits: plain solids of all sizes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import numpy as np
 from ..objects import Category, ObjectModel, Split
 from ..urdf import Colour, Link, Part, urdf_text
 
+# Metres: reach from the middle, and height, which the hand passes over.
+RADII = (0.015, 0.065)
+HEIGHTS = (0.015, 0.035)
+
 
 @dataclass(frozen=True)
 class Solids:
-    """Boxes and upright cylinders of 2.5 to 5 cm in random colours."""
+    """Boxes and upright cylinders of 3 to 13 cm in random colours."""
 
     name: str = "solids"
     category: Category = "clutter"
@@ -29,12 +33,13 @@ class Solids:
 
 
 def _box(rng: np.random.Generator, colour: Colour) -> Part:
-    x, y, z = (float(edge) for edge in rng.uniform((0.025, 0.025, 0.015), (0.05, 0.05, 0.035)))
-    return Part("box", (x, y, z), (0, 0, z / 2), colour=colour, mass=0.08)
+    radius, slant = float(rng.uniform(*RADII)), float(rng.uniform(0.45, 1.1))
+    x, y, z = 2 * radius * np.cos(slant), 2 * radius * np.sin(slant), float(rng.uniform(*HEIGHTS))
+    return Part("box", (float(x), float(y), z), (0, 0, z / 2), colour=colour, mass=0.08)
 
 
 def _cylinder(rng: np.random.Generator, colour: Colour) -> Part:
-    radius, height = float(rng.uniform(0.012, 0.025)), float(rng.uniform(0.015, 0.035))
+    radius, height = float(rng.uniform(*RADII)), float(rng.uniform(*HEIGHTS))
     return Part("cylinder", (radius, height, 0), (0, 0, height / 2), colour=colour, mass=0.08)
 
 

@@ -17,7 +17,7 @@ from ...affordance.schema import Affordance, KeypointName
 from ...control.plan import Primitive
 from ...perception.frame import FloatArray
 from ..objects import Category, LinkPoint, ObjectFamily, ObjectModel, PlacedObject
-from ..task import GroundTruth, Judgement, Scene, TaskName
+from ..task import SMALL_CLUTTER, GroundTruth, Judgement, Scene, TaskName
 from ..world import TABLE, World, yaw_quaternion
 
 # Success, read from the simulator's state (metres).
@@ -57,6 +57,7 @@ class DrawerTask:
     name: TaskName = "drawer"
     primitive: Primitive = "push"
     categories: tuple[Category, ...] = ("cabinet",)
+    clutter_radius: tuple[float, float] = SMALL_CLUTTER
 
     def build(
         self, world: World, families: Mapping[Category, ObjectFamily], rng: np.random.Generator

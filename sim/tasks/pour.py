@@ -18,7 +18,7 @@ from ...control.plan import Primitive
 from ...perception.frame import FloatArray
 from ..families_train.pour import BALL_RADIUS, ball
 from ..objects import Category, ObjectFamily, ObjectModel, PlacedObject
-from ..task import GroundTruth, Judgement, Scene, TaskName
+from ..task import SMALL_CLUTTER, GroundTruth, Judgement, Scene, TaskName
 from ..world import World
 from .layout import Place, Wish, arrange
 
@@ -31,8 +31,9 @@ BALLS = (8, 10)
 TILT = radians(60)
 CLEARANCE = 0.03  # metres between rim and lip
 SHORT = 0.09  # metres from the container's middle back to the free point
-# Distance from the robot's axis within which the hand works pointing down; how far beyond a container's middle
-# its wrist comes when tilted, and how far out it may be then.
+# Distance from the robot's axis within which the hand works pointing down; how far beyond a container's
+# middle its wrist comes when tilted, and how far out it may be then; how near the hand may be behind the free
+# point.
 REACH = (0.42, 0.64)
 LEAN = 0.1
 LEANING_REACH = 0.65
@@ -65,6 +66,7 @@ class PourTask:
     name: TaskName = "pour"
     primitive: Primitive = "pour"
     categories: tuple[Category, ...] = ("scoop", "bowl")
+    clutter_radius: tuple[float, float] = SMALL_CLUTTER
 
     def build(
         self, world: World, families: Mapping[Category, ObjectFamily], rng: np.random.Generator

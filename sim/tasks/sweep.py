@@ -30,7 +30,7 @@ CLEARED = 0.0
 LIFTED = 0.02
 
 # The function point stops this far beyond the edge, and starts this far behind the trash's rim.
-BEYOND = 0.045
+BEYOND = 0.06
 BEHIND = 0.03
 # The brush is led this high above where it lay: pressed onto the table, it would tilt in the jaws.
 HOVER = 0.005
@@ -69,6 +69,8 @@ class SweepTask:
     name: TaskName = "sweep"
     primitive: Primitive = "grasp_and_use"
     categories: tuple[Category, ...] = ("brush", "trash")
+    # What lies about and is not trash is at least twice as large: one photo cannot tell trash by its shape.
+    clutter_radius: tuple[float, float] = (0.045, 0.065)
 
     def build(
         self, world: World, families: Mapping[Category, ObjectFamily], rng: np.random.Generator

@@ -17,7 +17,7 @@ from ...affordance.schema import Affordance, KeypointName
 from ...control.plan import Primitive
 from ...perception.frame import FloatArray
 from ..objects import Category, ObjectFamily
-from ..task import GroundTruth, Judgement, Scene, TaskName
+from ..task import SMALL_CLUTTER, GroundTruth, Judgement, Scene, TaskName
 from ..world import World
 from .layout import Wish, arrange
 
@@ -54,6 +54,7 @@ class TowelTask:
     name: TaskName = "towel"
     primitive: Primitive = "hang"
     categories: tuple[Category, ...] = ("towel", "rack")
+    clutter_radius: tuple[float, float] = SMALL_CLUTTER
 
     def build(
         self, world: World, families: Mapping[Category, ObjectFamily], rng: np.random.Generator

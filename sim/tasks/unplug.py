@@ -24,7 +24,7 @@ from ...affordance.schema import Affordance, KeypointName
 from ...control.plan import Primitive
 from ...perception.frame import FloatArray
 from ..objects import Category, ObjectFamily, ObjectModel, PlacedObject
-from ..task import GroundTruth, Judgement, Scene, TaskName
+from ..task import SMALL_CLUTTER, GroundTruth, Judgement, Scene, TaskName
 from ..world import TABLE, World, yaw_quaternion
 
 # The hold: newtons and metres.
@@ -62,6 +62,7 @@ class UnplugTask:
     name: TaskName = "unplug"
     primitive: Primitive = "pull"
     categories: tuple[Category, ...] = ("host", "stick")
+    clutter_radius: tuple[float, float] = SMALL_CLUTTER
 
     def build(
         self, world: World, families: Mapping[Category, ObjectFamily], rng: np.random.Generator
