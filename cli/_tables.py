@@ -13,14 +13,14 @@ from ..sim.benchmark import CEILINGS, FLOORS, ArmName, Comparison, Score
 
 ARM_TITLES: dict[ArmName, str] = {
     "zero_shot": "base model, no task images",
-    "photos": "50 photos, no augmentation",
-    "photos_augmented": "50 photos + augmentation",
-    "geometry_only": "50 photos + geometry-only synthesis",
-    "appearance_only": "50 photos + appearance-only synthesis",
-    "full": "50 photos + synthesis",
-    "full_10": "10 photos + synthesis",
-    "full_1": "1 photo + synthesis",
-    "rendered": "550 rendered images of the test families",
+    "photos": "labelled photos, no augmentation",
+    "photos_augmented": "labelled photos + augmentation",
+    "geometry_only": "labelled photos + geometry-only synthesis",
+    "appearance_only": "labelled photos + appearance-only synthesis",
+    "full": "labelled photos + synthesis",
+    "full_10": "10 labelled photos + synthesis",
+    "full_1": "1 labelled photo + synthesis",
+    "rendered": "rendered images of the test families",
     "oracle": "oracle keypoints",
     "random": "random points on objects",
 }

@@ -163,6 +163,8 @@ def set_up_logging() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `kalie` command and return its exit code."""
+    # Our own bars are enough: loading a model of 5 MB needs none.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     argv: list[str] = list(sys.argv[1:] if arguments is None else arguments)
     if not argv or argv[0] in ("--help", "-h", "help"):
         from ._help import print_help
