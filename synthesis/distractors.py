@@ -32,7 +32,7 @@ class DistractorConfig:
 
 TASK_DISTRACTORS: Mapping[str, DistractorConfig] = {
     # Trash is known by its size alone when only one piece was photographed: other things must be larger.
-    "sweep": DistractorConfig(size=(0.036, 0.065)),
+    "sweep": DistractorConfig(share=0.85, most=4, size=(0.04, 0.068), clearance=5.0),
 }
 """Where a task's distractors differ from the default ones, by the task's name."""
 
@@ -77,18 +77,35 @@ def _room(taken: BoolArray, path: Sequence[NDArray[np.float64]], clearance: floa
 def _blob(
     shape: tuple[int, ...], centre: tuple[float, float], radius: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """A closed outline of 3 to 24 corners with uneven radii, stretched one way; sometimes a ring."""
+    """One to three outlines through each other, as of a toy or a tool; a single one is sometimes a ring."""
+    pieces = int(rng.choice([1, 1, 2, 3]))
+    out = np.zeros(shape[:2], np.uint8)
+    for index in range(pieces):
+        # Pieces after the first sit off the middle, but inside the radius.
+        size = radius * (1.0 if index == 0 else float(rng.uniform(0.4, 0.8)))
+        angle, off = rng.uniform(0, 2 * np.pi), radius - size
+        middle = np.array(centre) + off * np.array([np.cos(angle), np.sin(angle)])
+        widest = 1.0 if pieces == 1 else 0.5
+        outline = _outline(size, (0.3 if pieces == 1 else 0.2, widest), rng)
+        hole = rng.uniform(0.4, 0.7) if pieces == 1 and rng.random() < 0.15 else 0.0
+        _fill(out, middle + outline, 255)
+        if hole:
+            _fill(out, middle + hole * outline, 0)
+    return (out / 255).astype(np.float32)
+
+
+def _outline(radius: float, widths: tuple[float, float], rng: np.random.Generator) -> NDArray[np.float64]:
+    """A closed outline (N, 2) about the origin: 3 to 24 corners with uneven radii, stretched one way."""
     corners = int(rng.choice([3, 4, 5, 6, 24]))
     unevenness = 0.0 if rng.random() < 0.4 else rng.uniform(0.1, 0.5)
     angles = np.linspace(0, 2 * np.pi, corners, endpoint=False) + rng.uniform(0, 2 * np.pi)
     radii = radius * (1 - unevenness * rng.random(corners))
-    flat = np.stack([radii * np.cos(angles), radii * np.sin(angles) * rng.uniform(0.2, 1.0)], axis=1)
+    flat = np.stack([radii * np.cos(angles), radii * np.sin(angles) * rng.uniform(*widths)], axis=1)
     turn = rng.uniform(0, np.pi)
     c, s = np.cos(turn), np.sin(turn)
-    outline = flat @ np.array([[c, s], [-s, c]])
-    out = np.zeros(shape[:2], np.uint8)
-    for level, share in ((255, 1.0), (0, rng.uniform(0.4, 0.7) if rng.random() < 0.15 else 0.0)):
-        points = np.round((outline * share + centre) * 2**_SUBPIXEL).astype(np.int32)
-        if share:
-            cv2.fillPoly(out, [points], level, cv2.LINE_AA, _SUBPIXEL)
-    return (out / 255).astype(np.float32)
+    return flat @ np.array([[c, s], [-s, c]])
+
+
+def _fill(image: NDArray[np.uint8], outline: NDArray[np.float64], value: int) -> None:
+    points = np.round(outline * 2**_SUBPIXEL).astype(np.int32)
+    cv2.fillPoly(image, [points], value, cv2.LINE_AA, _SUBPIXEL)
