@@ -302,7 +302,7 @@ def _step(
     ids = state.model.token_ids(batch.instructions).to(accelerator.device)
     loss: Loss = affordance_loss(model(batch.images, ids), batch)
     if not bool(torch.isfinite(loss.total)):
-        raise NotFiniteLoss(f"step {state.step}: the loss is {float(loss.total)}")
+        raise NotFiniteLoss(f"step {state.step}: the loss is {loss.total.item()}")
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(loss.total)
     accelerator.clip_grad_norm_(model.parameters(), config.gradient_clip)
