@@ -123,7 +123,7 @@ class PointingSource:
                 )
 
 
-def vocabulary(source: PointingSource, size: int, seed: int, sentences: int = 3000) -> tuple[str, ...]:
+def vocabulary(source: PointingSource, size: int, seed: int, sentences: int = 1000) -> tuple[str, ...]:
     """Word pieces for the questions, and for everyday words that they do not use."""
     rng = np.random.default_rng((seed, 2))
     corpus = [source.sample(rng).instruction for _ in range(sentences)]
