@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -86,10 +87,11 @@ def compute(folder: Path, cell: Cell, cfg: BenchConfig) -> Cell:
     from ..sim.world import World
 
     torch.set_num_threads(1)
-    families, world, started = registry(cfg.objects), World(), time.perf_counter()
-    predict = predictor(world, cell.task, cell.arm, cell.seed, cfg.budget, families)
-    learning = time.perf_counter() - started
-    result = run_cell(world, cell, predict, cfg.episodes, families)
+    families, started = registry(cfg.objects), time.perf_counter()
+    with closing(World()) as world:
+        predict = predictor(world, cell.task, cell.arm, cell.seed, cfg.budget, families)
+        learning = time.perf_counter() - started
+        result = run_cell(world, cell, predict, cfg.episodes, families)
     result = replace(result, seconds={"learning": learning, **result.seconds})
     write_json(cell_path(folder, cell), result.to_json())
     return cell

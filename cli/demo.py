@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -90,8 +91,7 @@ class Shown(NamedTuple):
 
 def main(cfg: DemoConfig) -> None:
     """Photograph, synthesise, fine-tune, run the arm on unseen families, and report."""
-    world = World()
-    with Run.open("demo", cfg.run, cfg, [cfg.seed]) as run:
+    with closing(World()) as world, Run.open("demo", cfg.run, cfg, [cfg.seed]) as run:
         images = _images(run, world, cfg)
         predictors = _predictors(run, cfg, images)
         results = _episodes(run, world, cfg, predictors)
