@@ -125,13 +125,12 @@ class TextKeypointModel:
             OSError: the model or the adapter cannot be had.
         """
         auto: Any = AutoModelForImageTextToText
-        network = auto.from_pretrained(
-            config.source, dtype=getattr(torch, config.dtype), use_safetensors=True
-        )
+        dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.dtype]
+        network = auto.from_pretrained(config.source, dtype=dtype, use_safetensors=True)
         if config.adapter is not None:
             network = load_adapter(network, config.adapter).merge_and_unload()
         processor = load_processor(config.source, config.image_options)
-        encoder = PromptEncoder(processor, config.prompt, config.image_size)
+        encoder = PromptEncoder(processor, config.prompt, config.image_size, dtype)
         return cls(network.to(config.device), encoder, config)
 
     def with_adapter(self, seed: int) -> Self:
@@ -211,7 +210,6 @@ class TextKeypointModel:
         self, images: Sequence[NDArray[np.uint8]], instructions: Sequence[str], **sampling: bool | float
     ) -> list[Reply]:
         inputs = {k: v.to(self.network.device) for k, v in self.encoder.prompts(images, instructions).items()}
-        inputs["pixel_values"] = inputs["pixel_values"].to(self.network.dtype)
         out = self.network.generate(**inputs, **sampling, return_dict_in_generate=True, output_logits=True)
         written = out.sequences[:, inputs["input_ids"].shape[1] :]
         chosen = [

@@ -99,14 +99,22 @@ class PromptEncoder:
         processor: of the model, from `load_processor`.
         style: "chat" for the model's own chat template, "prefix" for image, text, newline (PaliGemma).
         image_size: images are squeezed to squares of this many pixels.
+        dtype: of the pixel values.
     """
 
-    def __init__(self, processor: ProcessorMixin, style: PromptStyle, image_size: int) -> None:
+    def __init__(
+        self,
+        processor: ProcessorMixin,
+        style: PromptStyle,
+        image_size: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         # The parts are attributes that the base class does not declare.
         self.processor: Any = processor
         self.tokenizer: Any = self.processor.tokenizer
         self.style = style
         self.image_size = image_size
+        self.dtype = dtype
 
     def prompts(self, images: Sequence[NDArray[np.uint8]], instructions: Sequence[str]) -> dict[str, Tensor]:
         """Inputs for generation, padded on the left.
@@ -121,6 +129,7 @@ class PromptEncoder:
         texts = [self._prompt(text) for text in instructions]
         squares = [[self._square(image)] for image in images]
         inputs = self.processor(text=texts, images=squares, padding=True, return_tensors="pt")
+        inputs["pixel_values"] = inputs["pixel_values"].to(self.dtype)
         # PaliGemma's processor adds labels that ignore every token; ours are made in `training`.
         return {name: value for name, value in inputs.items() if name != "labels"}
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
@@ -94,9 +94,8 @@ class LessonSource:
 
     def __init__(self, samples: Sequence[LabelledImage], image_size: int, config: TextFinetuneConfig) -> None:
         """Images are kept as squares, no larger than the largest image is."""
-        largest = max((max(sample.rgb.shape[:2]) for sample in samples), default=image_size)
         mixed = FinetuneConfig(augment=config.augment, photo_share=config.photo_share)
-        self.mixed = MixedSource(samples, min(image_size, largest), mixed)
+        self.mixed = MixedSource(samples, _side(samples, image_size), mixed)
 
     def __call__(self, count: int, generator: Generator) -> list[Lesson]:
         """`count` lessons.
@@ -107,6 +106,11 @@ class LessonSource:
         varied = self.mixed.vary(drawn, generator)
         lost = (drawn.in_view & ~varied.in_view).any(dim=1).tolist()
         return [lesson(drawn if lost[row] else varied, row) for row in range(count)]
+
+
+def _side(samples: Sequence[LabelledImage], image_size: int) -> int:
+    """Pixels of the squares that lose nothing which the model would see."""
+    return min(image_size, max((max(sample.rgb.shape[:2]) for sample in samples), default=image_size))
 
 
 def lesson(batch: Batch, row: int) -> Lesson:
@@ -204,7 +208,9 @@ def finetune_text(
     tuned = model.with_adapter(training.seed)
     state = start(tuned.network, training)
     resume(state, store)
-    accelerator = Accelerator(mixed_precision=training.precision)
+    # Some layers may have no part in the answer, such as the last one of LLaVA's image encoder.
+    parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(mixed_precision=training.precision, kwargs_handlers=[parallel])
     network, optimizer = accelerator.prepare(state.network, state.optimizer)
     run_steps(
         state,
@@ -296,7 +302,7 @@ def mean_loss(
     device: torch.device,
 ) -> float:
     """Mean loss per answer token on labelled images as they are."""
-    batch = encode(samples, encoder.image_size)
+    batch = encode(samples, _side(samples, encoder.image_size))
     lessons = [lesson(batch, row) for row in range(len(samples))]
     total, tokens = 0.0, 0
     for part in _micro_batches(encoder, lessons, micro_batch):

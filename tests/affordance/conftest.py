@@ -177,7 +177,7 @@ def _paligemma(folder: Path) -> None:
     tokens = tokenizer(["<image>"], "<bos>", "<eos>", "<pad>")
     config = PaliGemmaConfig(
         text_config={"model_type": "gemma", **_text(tokens, head_dim=16)},
-        vision_config={"model_type": "siglip_vision_model", **VISION},
+        vision_config={"model_type": "siglip_vision_model", **VISION, "vision_use_head": False},
         image_token_id=tokens.convert_tokens_to_ids("<image>"),
         projection_dim=64,
         hidden_size=64,
