@@ -85,7 +85,8 @@ class PourTask:
         balls = _fill(world, scoop, rng)
         goal = int(rng.integers(len(containers)))
         objects = {"tool": scoop, "target": containers[goal]}
-        objects |= {f"other_{i}": c for i, c in enumerate(containers) if i != goal}
+        others = [container for container in containers if container is not containers[goal]]
+        objects |= {f"other_{index}": one for index, one in enumerate(others)}
         objects |= {f"ball_{index}": one for index, one in enumerate(balls)}
         noun = str(rng.choice(("bowl", "container")))
         side = SIDES[goal] if len(containers) > 1 else None

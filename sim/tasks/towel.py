@@ -7,7 +7,7 @@ and stand free on the table. Nothing is attached to anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import pi
 
@@ -18,8 +18,8 @@ from ...control.plan import Primitive
 from ...perception.frame import FloatArray
 from ..objects import Category, ObjectFamily
 from ..task import SMALL_CLUTTER, GroundTruth, Judgement, Scene, TaskName
-from ..world import World
-from .layout import Wish, arrange
+from ..world import TABLE, World
+from .layout import Place, Wish, arrange
 
 # Success, read from the simulator's state (metres).
 LOWEST = 0.03
@@ -29,6 +29,7 @@ TWO_RACKS = 0.75  # share of scenes, where a rack has one bar only
 # The ridge comes to rest this far above the bar's top: the crease's sides then lean on the bar.
 SCALARS = Affordance(target_height=0.016, gripper_width=0.08)
 ACROSS = 0.09  # metres from the bar, as seen on the table, to the free points on both of its sides
+JITTER = 0.012  # metres that the free points may move with the camera before the photograph
 # Room for the hand around the towel: half its breadth more than the towel's own half length.
 HAND_ROOM = 0.02
 SIDES = ("left", "right")
@@ -61,7 +62,8 @@ class TowelTask:
     ) -> Scene:
         """Racks stand in the far half of the table, the towel lies in the near half."""
         wishes = [*_rack_wishes(families["rack"], rng), _towel_wish(families["towel"], rng)]
-        places = arrange(wishes, rng)
+        eye: FloatArray = world.camera.base_from_camera[:3, 3]
+        places = arrange(wishes, rng, lambda places: _free_points_on_table(wishes, places, eye))
         *racks, towel = (
             world.load(wish.model, place.position, place.quaternion)
             for wish, place in zip(wishes, places, strict=True)
@@ -82,15 +84,14 @@ class TowelTask:
         """
         ridge = world.keypoint(scene.objects["tool"], "ridge")
         bar = _bar(world, scene)
-        across = world.pose(scene.objects["target"])[:3, 1]
-        across = across * (1.0 if across[0] >= 0 else -1.0)
-        seen = _shadow(world.camera.base_from_camera[:3, 3], bar)
+        eye: FloatArray = world.camera.base_from_camera[:3, 3]
+        before, after = _free_points(eye, bar, world.pose(scene.objects["target"])[:3, 1])
         points: dict[KeypointName, FloatArray] = {
             "grasp": ridge,
             "function": ridge,
             "target": bar,
-            "pre_contact": seen - ACROSS * across,
-            "post_contact": seen + ACROSS * across,
+            "pre_contact": before,
+            "post_contact": after,
         }
         return GroundTruth(points, SCALARS, world.pose(scene.objects["tool"])[:3, 0])
 
@@ -129,9 +130,23 @@ def _bar(world: World, scene: Scene) -> FloatArray:
     return world.keypoint(scene.objects["target"], str(scene.goal["bar"]))
 
 
-def _shadow(eye: FloatArray, point: FloatArray) -> FloatArray:
-    """Where the ray from an eye (3,) through a point (3,) meets the table."""
-    return eye + (point - eye) * eye[2] / (eye[2] - point[2])
+def _free_points(eye: FloatArray, bar: FloatArray, across: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Points on the table, the nearer first, to either side of where an eye (3,) sees a bar's middle (3,)."""
+    seen = eye + (bar - eye) * eye[2] / (eye[2] - bar[2])
+    outward = across * (ACROSS if across[0] >= 0 else -ACROSS)
+    return seen - outward, seen + outward
+
+
+def _free_points_on_table(wishes: Sequence[Wish], places: Sequence[Place], eye: FloatArray) -> bool:
+    """Whether all bars of the racks at these places have both free points on the table."""
+    for wish, place in zip(wishes, places, strict=True):
+        across = np.array([-np.sin(place.yaw), np.cos(place.yaw), 0.0])
+        for name, point in wish.model.keypoints.items():
+            if name.startswith("bar_"):
+                bar = np.array([*place.point(point), point.xyz[2]])
+                if not all(TABLE.contains(*free[:2], JITTER) for free in _free_points(eye, bar, across)):
+                    return False
+    return True
 
 
 def _distance_to_bar(point: FloatArray, middle: FloatArray, along: FloatArray) -> float:
