@@ -25,7 +25,7 @@ from ..perception.frame import FloatArray, ImageArray
 from .arm import SimulatedDriver, panda_kinematics
 from .objects import PlacedObject, Split
 from .registry import TASK_NAMES, Registry, task
-from .staging import Arrangement, arrange
+from .staging import Arrangement, arrange_first
 from .task import Scene, TaskName
 from .world import JAW_LIMIT, World, WorldConfig
 
@@ -133,7 +133,7 @@ class ManipulationEnv(gym.Env[ObservationDict, NDArray[np.float32]]):
     def _build(self, scene_seed: int) -> None:
         if self._state >= 0:
             self.world.forget(self._state)
-        self._arranged = arrange(self.world, self.task, self._split, scene_seed, self._registry)
+        self._arranged = arrange_first(self.world, self.task, self._split, scene_seed, self._registry)
         self._state, self._start_steps = self.world.save(), self.world.steps
 
     def _checked(self, action: NDArray[np.float32]) -> FloatArray:

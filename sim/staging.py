@@ -137,6 +137,23 @@ def arrange(
     return Arrangement(scene, {category: family.name for category, family in families.items()})
 
 
+def arrange_first(
+    world: World, task: Task, split: Split, seed: int, registry: Registry | None = None
+) -> Arrangement:
+    """The first arrangement of a seed whose objects find a place.
+
+    Raises:
+        StagingError: none does.
+    """
+    reason = ""
+    for attempt in range(ATTEMPTS):
+        try:
+            return arrange(world, task, split, seed, registry, attempt=attempt)
+        except ValueError as error:  # no room for the objects
+            reason = str(error)
+    raise StagingError(f"{task.name}, split {split}, seed {seed}: no usable scene: {reason}")
+
+
 def _choose(registry: Registry, category: Category, split: Split, rng: np.random.Generator) -> ObjectFamily:
     families = registry.families(category, split)
     return families[int(rng.integers(len(families)))]

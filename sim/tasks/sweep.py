@@ -30,14 +30,14 @@ CLEARED = 0.0
 LIFTED = 0.02
 
 # The function point stops this far beyond the edge, and starts this far behind the trash's rim.
-BEYOND = 0.06
+BEYOND = 0.05
 BEHIND = 0.03
 # The brush is led this high above where it lay: pressed onto the table, it would tilt in the jaws.
 HOVER = 0.005
 # The jaws open by this much more than the handle's width.
 OPENING = 0.03
 # Distance from the robot's axis within which the hand, pointing down, does its work.
-REACH = (0.3, 0.7)
+REACH = (0.3, 0.725)
 # Kept free around the trash and its way to the edge.
 MARGIN = 0.03
 ATTEMPTS = 2000
@@ -176,7 +176,7 @@ def _brush_fits(layout: _Layout, brush: ObjectModel, trash: ObjectModel) -> bool
     )
     on_table = all(TABLE.contains(*point, margin=0.01) for point in (tail, *tips))
     grasp = layout.brush + brush.keypoints["grasp"].xyz[0] * axis
-    if not on_table or not REACH[0] < hypot(*grasp) < REACH[1] - 0.02:
+    if not on_table or not REACH[0] < hypot(*grasp) < REACH[1] - 0.045:
         return False
     corners = np.array([tail, layout.brush, *tips, head])
     return _clear_of_stroke(corners, layout, trash.scalars["radius"] + MARGIN)
