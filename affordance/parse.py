@@ -67,7 +67,7 @@ def parse_reply(text: str, fmt: ReplyFormat | None = None) -> Affordance:
         InvalidKeypoints: naming the key (or the place) at fault.
     """
     fmt = fmt or ReplyFormat()
-    data = _load_object(text)
+    data = load_object(text)
     known = (*KEYPOINT_NAMES, *SCALAR_NAMES)
     for key in data:
         if key not in known:
@@ -94,7 +94,12 @@ def format_reply(affordance: Affordance) -> str:
     return json.dumps(data, separators=(", ", ": "))
 
 
-def _load_object(text: str) -> dict[str, object]:
+def load_object(text: str) -> dict[str, object]:
+    """Read exactly one JSON object, bare or in one code fence; no key twice, no NaN.
+
+    Raises:
+        InvalidKeypoints: the text is anything else, or longer than `MAX_CHARACTERS`.
+    """
     if len(text) > MAX_CHARACTERS:
         raise InvalidKeypoints(f"reply: {len(text)} characters, at most {MAX_CHARACTERS} are read")
     if text.count("[") + text.count("{") > MAX_BRACKETS:

@@ -166,9 +166,8 @@ def draw_marks(rgb: ImageArray, marks: Marks) -> ImageArray:
     grid = marks.grid
     if rgb.shape[:2] != (grid.height, grid.width):
         raise ValueError(f"the image is {rgb.shape[:2]}, the marks are of {(grid.height, grid.width)}")
-    scale = max(1, -(-LEAST_DRAWN_SIDE // min(grid.height, grid.width)))
+    canvas, scale = _enlarged(rgb)
     size = (grid.width * scale, grid.height * scale)
-    canvas = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
     dots = {name: _drawn(pixel, scale) for name, pixel in marks.points.items()}
     for name in grid.names:
         left, top, right, bottom = (round((edge + 0.5) * scale) for edge in grid.bounds(name))
@@ -183,6 +182,37 @@ def draw_marks(rgb: ImageArray, marks: Marks) -> ImageArray:
         left = u + 9 if u + 44 < size[0] else u - 42
         _write(canvas, name, (left, min(max(v + 6, 18), size[1] - 4)), COLOURS[name[0]], edge=(255, 255, 255))
     return canvas
+
+
+def draw_numbers(rgb: ImageArray, masks: Sequence[BoolArray]) -> ImageArray:
+    """The image with every object outlined and numbered from 1, enlarged as in `draw_marks`.
+
+    Args:
+        rgb: uint8 (H, W, 3).
+        masks: bool (H, W) each, none empty.
+
+    Returns:
+        uint8 (n * H, n * W, 3) for a whole number n.
+    """
+    canvas, scale = _enlarged(rgb)
+    for mask in masks:
+        large = cv2.resize(mask.astype(np.uint8), canvas.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        outlines, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        cv2.drawContours(canvas, outlines, -1, COLOURS["P"], 2, cv2.LINE_AA)
+    # Numbers last, so that no outline crosses one.
+    for number, mask in enumerate(masks, start=1):
+        u, v = _drawn(farthest_points(mask, 1)[0], scale)
+        left = min(max(u - 7 * len(str(number)), 2), canvas.shape[1] - 16 * len(str(number)))
+        _write(canvas, str(number), (left, min(max(v + 8, 18), canvas.shape[0] - 4)), GRID_COLOUR)
+    return canvas
+
+
+def _enlarged(rgb: ImageArray) -> tuple[ImageArray, int]:
+    """A picture on which letters can be read, and how many times larger it is."""
+    height, width = rgb.shape[:2]
+    scale = max(1, -(-LEAST_DRAWN_SIDE // min(height, width)))
+    large = cv2.resize(rgb, (width * scale, height * scale), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(large, dtype=np.uint8), scale
 
 
 def _drawn(pixel: FloatArray, scale: int) -> tuple[int, int]:
