@@ -100,9 +100,11 @@ class TowelTask:
         towel = scene.objects["tool"]
         lowest = float(world.bounds(towel)[0][2])
         ridge = world.keypoint(towel, "ridge")
-        off_bar = _distance_to_bar(ridge, _bar(world, scene), world.pose(scene.objects["target"])[:3, 0])
+        rack = scene.objects["target"]
+        half = rack.model.scalars["front"]
+        off_bar = _distance_to_bar(ridge, _bar(world, scene), world.pose(rack)[:3, 0] * half)
         held = world.touching(towel, world.robot)
-        hangs = world.touching(towel, scene.objects["target"].body)
+        hangs = world.touching(towel, rack.body)
         success = hangs and not held and lowest > LOWEST and off_bar < NEAR_BAR
         measures = {"lowest": lowest, "off_bar": off_bar, "held": float(held), "hangs": float(hangs)}
         return Judgement(success, measures)
@@ -144,14 +146,16 @@ def _free_points_on_table(wishes: Sequence[Wish], places: Sequence[Place], eye: 
         for name, point in wish.model.keypoints.items():
             if name.startswith("bar_"):
                 bar = np.array([*place.point(point), point.xyz[2]])
-                if not all(TABLE.contains(*free[:2], JITTER) for free in _free_points(eye, bar, across)):
+                free = _free_points(eye, bar, across)
+                if not all(TABLE.contains(float(x), float(y), JITTER) for x, y, _ in free):
                     return False
     return True
 
 
-def _distance_to_bar(point: FloatArray, middle: FloatArray, along: FloatArray) -> float:
-    """Metres from a point (3,) to the line through a bar's middle (3,) along a unit vector (3,)."""
-    return float(np.linalg.norm(np.cross(point - middle, along)))
+def _distance_to_bar(point: FloatArray, middle: FloatArray, half: FloatArray) -> float:
+    """Metres from a point (3,) to a bar that reaches from its middle (3,) by a vector (3,) to both ends."""
+    share = np.clip((point - middle) @ half / (half @ half), -1.0, 1.0)
+    return float(np.linalg.norm(point - middle - share * half))
 
 
 def _instruction(noun: str, side: str | None, rng: np.random.Generator) -> str:

@@ -139,7 +139,7 @@ def test_judgement_counts_the_balls_inside_the_named_container(
     centre = world.keypoint(objects["target"], "centre")
     for index, thing in enumerate(balls[:inside]):
         angle = index * 0.6
-        _put(world, thing, centre + (0.04 * np.cos(angle), 0.04 * np.sin(angle), BALL_RADIUS))
+        _put(world, thing, centre + np.array([0.04 * np.cos(angle), 0.04 * np.sin(angle), BALL_RADIUS]))
     judged = POUR.judge(world, scene)
     assert judged.success is success
     assert judged.measures["inside"] == pytest.approx(inside / 10)
