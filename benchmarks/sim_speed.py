@@ -20,7 +20,7 @@ import json
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pybullet as pb
@@ -96,37 +96,51 @@ def camera() -> dict[str, float]:
     return {"camera_ms": 1e3 * ours, "bare_camera_ms": 1e3 * theirs, "camera_ratio": ours / theirs}
 
 
-def raw_step(world: World, action: np.ndarray, substeps: int) -> None:
-    """What one control step costs on Bullet itself."""
-    target = np.array([state[0] for state in world.bullet.getJointStates(world.robot, ARM_JOINTS)])
-    target += 0.05 * action[:7]
+def random_actions() -> Iterator[np.ndarray]:
+    """Arm actions with the jaws held open: panda-gym's Reach does not move them either."""
+    actions = np.random.default_rng(0).uniform(-1, 1, (1000, 8)).astype(np.float32)
+    actions[:, 7] = 1
+    return iter(actions)
+
+
+def raw_step(world: World, targets: list[float], substeps: int) -> None:
+    """What one control step costs on Bullet itself: motor commands, physics, joint states."""
     world.bullet.setJointMotorControlArray(
-        world.robot, ARM_JOINTS, pb.POSITION_CONTROL, targetPositions=target.tolist(), forces=ARM_FORCES
+        world.robot, ARM_JOINTS, pb.POSITION_CONTROL, targetPositions=targets, forces=ARM_FORCES
     )
     world.bullet.setJointMotorControlArray(
-        world.robot, FINGER_JOINTS, pb.POSITION_CONTROL, targetPositions=(0.02, 0.02), forces=(30, 30)
+        world.robot, FINGER_JOINTS, pb.POSITION_CONTROL, targetPositions=(0.04, 0.04), forces=(30, 30)
     )
     for _ in range(substeps):
         world.bullet.stepSimulation()
+    world.bullet.getJointStates(world.robot, (*ARM_JOINTS, *FINGER_JOINTS))
 
 
 def steps() -> dict[str, float]:
-    """One control step, ours and raw, in two copies of one scene."""
+    """One control step, ours and raw, moving alike in two copies of one scene."""
     env, copy = ManipulationEnv("sweep"), ManipulationEnv("sweep")
     env.reset(seed=0)
     copy.reset(seed=0)
-    rng = np.random.default_rng(0)
     substeps = round(PERIOD / env.world.config.time_step)
-    action = rng.uniform(-1, 1, 8).astype(np.float32)
-    ours, theirs = compare(lambda: env.step(action), lambda: raw_step(copy.world, action, substeps), 20, 20)
-    restored, _ = compare(env.reset, env.reset, 5, 20)
+    actions = random_actions()
+    reached: list[list[float]] = []
+
+    def ours() -> None:
+        observation, *_ = env.step(next(actions))
+        reached.append(observation["arm"][:7].tolist())
+
+    def theirs() -> None:
+        raw_step(copy.world, reached.pop(0), substeps)
+
+    step, raw = compare(ours, theirs, 30, 20)
+    restored, _ = compare(env.reset, lambda: None, 5, 20)
     rebuilt, _ = compare(lambda: env.reset(seed=0), lambda: None, 5)
     env.close()
     copy.close()
     return {
-        "step_ms": 1e3 * ours,
-        "raw_step_ms": 1e3 * theirs,
-        "step_ratio": ours / theirs,
+        "step_ms": 1e3 * step,
+        "raw_step_ms": 1e3 * raw,
+        "step_ratio": step / raw,
         "reset_ms": 1e3 * restored,
         "rebuild_ms": 1e3 * rebuilt,
     }
@@ -141,7 +155,7 @@ def panda_gym(python: str) -> dict[str, float]:
     env = ManipulationEnv(world=WorldConfig(time_step=PERIOD / substeps))
     env.task = Reach()  # pyright: ignore[reportAttributeAccessIssue]
     env.reset(seed=0)
-    actions = iter(np.random.default_rng(0).uniform(-1, 1, (1000, 8)).astype(np.float32))
+    actions = random_actions()
     ours, _ = compare(lambda: env.step(next(actions)), lambda: None, 20, 20)
     env.close()
     return {
