@@ -29,6 +29,8 @@ TWO_RACKS = 0.75  # share of scenes, where a rack has one bar only
 # The ridge comes to rest this far above the bar's top: the crease's sides then lean on the bar.
 SCALARS = Affordance(target_height=0.016, gripper_width=0.08)
 ACROSS = 0.09  # metres from the bar, as seen on the table, to the free points on both of its sides
+# Of bars: not so near 45 degrees that it is unclear which of the two free points is the first.
+YAWS = (pi / 4 + 0.2, 5 * pi / 4 - 0.2)
 JITTER = 0.012  # metres that the free points may move with the camera before the photograph
 # Room for the hand around the towel: half its breadth more than the towel's own half length.
 HAND_ROOM = 0.02
@@ -116,10 +118,10 @@ def _rack_wishes(family: ObjectFamily, rng: np.random.Generator) -> list[Wish]:
     if first.scalars["bars"] > 1:
         return [Wish(first, (0.54, 0.58), (-0.1, 0.1), (-0.3, 0.3))]
     if rng.random() > TWO_RACKS:
-        return [Wish(first, (0.5, 0.6), (-0.2, 0.2), (-pi / 2, pi / 2))]
+        return [Wish(first, (0.5, 0.6), (-0.2, 0.2), YAWS)]
     left, right = (0.14, 0.24), (-0.24, -0.14)
     return [
-        Wish(model, (0.5, 0.6), side, (-pi / 2, pi / 2), 0.03)
+        Wish(model, (0.5, 0.6), side, YAWS, 0.03)
         for model, side in ((first, left), (family.sample(rng), right))
     ]
 
@@ -133,9 +135,12 @@ def _bar(world: World, scene: Scene) -> FloatArray:
 
 
 def _free_points(eye: FloatArray, bar: FloatArray, across: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Points on the table, the nearer first, to either side of where an eye (3,) sees a bar's middle (3,)."""
+    """Points on the table to either side of where an eye (3,) sees a bar's middle (3,).
+
+    The first is the near or the right one, whichever tells more: the one nearer the near right corner.
+    """
     seen = eye + (bar - eye) * eye[2] / (eye[2] - bar[2])
-    outward = across * (ACROSS if across[0] >= 0 else -ACROSS)
+    outward = across * (ACROSS if across[0] + across[1] >= 0 else -ACROSS)
     return seen - outward, seen + outward
 
 

@@ -133,9 +133,7 @@ def test_judgement_tells_hanging_from_lying_and_the_named_bar_from_the_other(wor
     hung = TOWEL.judge(world, staged.scene)
     assert hung.success
     assert hung.measures["off_bar"] < 0.06
-    assert hung.measures["lowest"] == pytest.approx(
-        0.19 + 0.026 - objects["tool"].model.scalars["drop"], abs=0.02
-    )
+    assert LOWEST < hung.measures["lowest"] < 0.15
     other = replace(staged.scene, objects={**objects, "target": objects["other_0"]})
     judged = TOWEL.judge(world, other)
     assert not judged.success
@@ -185,6 +183,7 @@ def test_free_points_lie_on_both_sides_of_the_bar_square_to_it(world: World, spl
         points = staged.truth.points
         np.testing.assert_array_equal(points["grasp"], points["function"])
         way = points["post_contact"] - points["pre_contact"]
+        assert way[0] + way[1] > 0
         along = world.pose(staged.scene.objects["target"])[:3, 0]
         assert way @ along == pytest.approx(0.0, abs=1e-9)
         assert all(
