@@ -47,15 +47,15 @@ class TrainingConfig:
         seed: of every random draw.
     """
 
-    steps: int = 220
-    batch_size: int = 16
+    steps: int = 500
+    batch_size: int = 8
     learning_rate: float = 1e-3
     backbone_rate: float = 0.2
     warmup: int = 20
     weight_decay: float = 0.02
     gradient_clip: float = 1.0
     average: float = 0.95
-    evaluate_every: int = 55
+    evaluate_every: int = 100
     patience: int = 4
     precision: Literal["no", "bf16"] = "no"
     checkpoint_every: int = 100
