@@ -15,10 +15,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from .directions import mirrored, names_colour, names_direction
-from .encoding import Batch, axis_angle, turn_axis, with_axis
-from .schema import KEYPOINT_NAMES
-
-GRASP = KEYPOINT_NAMES.index("grasp")
+from .encoding import GRASP, Batch, axis_angle, turn_axis, with_axis
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from transformers import PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 
 from .backbone import TAP_CHANNELS, Backbone
-from .encoding import POINTS, PRESENCES, VALUES, decode, to_square
+from .encoding import GRASP, POINTS, PRESENCES, VALUES, decode, to_square
 from .model import Prediction
 from .schema import KEYPOINT_NAMES
 from .tokenizer import PAD, UNKNOWN, build_tokenizer
@@ -77,14 +77,21 @@ class HeatmapOutput(NamedTuple):
     Attributes:
         heatmaps: (B, POINTS, S/4, S/4) logits.
         first: the same before the points knew of each other, for the loss.
+        axes: (B, 2, S/4, S/4), the closing axis for a grasp at each cell, as `encoding.with_axis` has it.
         presence: (B, PRESENCES) logits.
-        values: (B, VALUES), see `encoding.UNITS`.
+        scalars: (B, VALUES - 2), see `encoding.UNITS`.
     """
 
     heatmaps: Tensor
     first: Tensor
+    axes: Tensor
     presence: Tensor
-    values: Tensor
+    scalars: Tensor
+
+    def values(self) -> Tensor:
+        """(B, VALUES): the scalars, and the closing axis where the grasp is."""
+        weights = self.heatmaps[:, GRASP].flatten(1).softmax(dim=1)
+        return torch.cat([self.scalars, torch.einsum("bn,bcn->bc", weights, self.axes.flatten(2))], dim=1)
 
 
 class Attention(nn.Module):
@@ -134,20 +141,38 @@ class Residual(nn.Module):
         return functional.relu(features + self.inner(features))
 
 
-class Up(nn.Module):
-    """Twice the resolution, over a skip connection."""
+class Modulate(nn.Module):
+    """Scale and shift features by what the whole instruction says (FiLM: Perez et al., arXiv:1709.07871).
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    Attention alone takes very long to notice that one word, "left", decides where a point is.
+    """
+
+    def __init__(self, sentence: int, channels: int) -> None:
+        super().__init__()
+        self.change = nn.Linear(sentence, 2 * channels)
+
+    def forward(self, features: Tensor, sentence: Tensor) -> Tensor:
+        """(B, N, C), (B, sentence) -> (B, N, C)."""
+        scale, shift = self.change(sentence)[:, None].chunk(2, dim=2)
+        return features * (1 + scale) + shift
+
+
+class Up(nn.Module):
+    """Twice the resolution, over a skip connection, in the light of the instruction."""
+
+    def __init__(self, inputs: int, outputs: int, sentence: int) -> None:
         super().__init__()
         self.project = nn.Conv2d(inputs, outputs, 1)
+        self.modulate = Modulate(sentence, outputs)
         self.mix = Residual(outputs)
 
-    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
-        """(B, Ci, H, W), (B, Co, 2H, 2W) -> (B, Co, 2H, 2W)."""
+    def forward(self, coarse: Tensor, skip: Tensor, sentence: Tensor) -> Tensor:
+        """(B, Ci, H, W), (B, Co, 2H, 2W), (B, sentence) -> (B, Co, 2H, 2W)."""
         risen = functional.interpolate(
             self.project(coarse), scale_factor=2, mode="bilinear", align_corners=False
         )
-        return self.mix(risen + skip)
+        flat = self.modulate((risen + skip).flatten(2).transpose(1, 2), sentence)
+        return self.mix(flat.transpose(1, 2).unflatten(2, skip.shape[2:]).contiguous())
 
 
 class Kernels(nn.Module):
@@ -208,19 +233,19 @@ class HeatmapKeypointModel(PreTrainedModel):
         self.text = TextEncoder(config)
         self.joint = nn.ModuleList(Attention(hidden, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(hidden)
-        self.up8 = Up(hidden, w8)
-        self.up4 = Up(w8, w4)
+        self.up8 = Up(hidden, w8, hidden)
+        self.up4 = Up(w8, w4, hidden)
+        self.modulate_all = Modulate(hidden, hidden)
+        self.modulate_points = Modulate(hidden, hidden)
         channels = w4 + PLACE_CHANNELS
         self.first = Kernels(hidden, channels)
         self.local = nn.Linear(channels, hidden)
         self.relate = nn.ModuleList(Attention(hidden, config.heads) for _ in range(config.relate_layers))
         self.second = Kernels(hidden, channels)
-        # Without the norm the residual stream grows until every unit of the head is off, for good.
-        self.head = nn.Sequential(
-            nn.LayerNorm(POINTS * hidden), nn.Linear(POINTS * hidden, hidden), nn.GELU()
-        )
+        self.head = nn.Sequential(nn.Linear(POINTS * hidden, hidden), nn.GELU())
         self.presence = nn.Linear(hidden, PRESENCES)
-        self.values = nn.Linear(hidden, VALUES)
+        self.scalars = nn.Linear(hidden, VALUES - 2)
+        self.axes = nn.Conv2d(w4, 2, 1)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -272,34 +297,41 @@ class HeatmapKeypointModel(PreTrainedModel):
         skip4, skip8, cells = self._see(images)
         tokens = cells.flatten(2).transpose(1, 2) + self.position.weight
         text, keep = self.text(ids)
+        sentence = (text * keep[..., None]).sum(dim=1) / keep.sum(dim=1, keepdim=True).sqrt()
         queries = self.queries.weight.expand(len(images), -1, -1)
-        joined = torch.cat([queries, tokens, text], dim=1)
+        asked = self.modulate_all(torch.cat([queries, tokens], dim=1), sentence)
+        joined = torch.cat([asked, text], dim=1)
         seen = torch.cat([keep.new_ones(len(images), POINTS + tokens.shape[1]), keep], dim=1)
         for layer in self.joint:
             joined = layer(joined, seen)
         queries, tokens, text = self.norm(joined).split([POINTS, tokens.shape[1], text.shape[1]], dim=1)
-        features = self.up8(tokens.transpose(1, 2).unflatten(2, cells.shape[2:]), skip8)
-        features = self.up4(features, skip4)
-        return self._answer(queries, text, keep, torch.cat([features, _places(features)], dim=1))
+        features = self.up8(tokens.transpose(1, 2).unflatten(2, cells.shape[2:]), skip8, sentence)
+        features = self.up4(features, skip4, sentence)
+        return self._answer(queries, text, keep, sentence, features)
 
     def _see(self, images: Tensor) -> list[Tensor]:
         """Features at strides 4, 8 and 16, with the decoder's widths."""
         taps = self.backbone(images)
         return [skip(torch.cat([tap, _grid(tap)], dim=1)) for skip, tap in zip(self.skips, taps, strict=True)]
 
-    def _answer(self, queries: Tensor, text: Tensor, keep: Tensor, features: Tensor) -> HeatmapOutput:
+    def _answer(
+        self, queries: Tensor, text: Tensor, keep: Tensor, sentence: Tensor, features: Tensor
+    ) -> HeatmapOutput:
         """Answers of queries (B, POINTS, C) and text (B, T, C) in features (B, channels, H, W)."""
-        first = self.first(queries, features)
+        located = torch.cat([features, _places(features)], dim=1)
+        first = self.first(queries, located)
         weights = first.detach().flatten(2).softmax(dim=2)
-        local = torch.einsum("bkn,bcn->bkc", weights, features.flatten(2))
-        related = torch.cat([queries + self.local(local), text], dim=1)
+        local = torch.einsum("bkn,bcn->bkc", weights, located.flatten(2))
+        found = self.modulate_points(queries + self.local(local), sentence)
+        related = torch.cat([found, text], dim=1)
         seen = torch.cat([keep.new_ones(len(keep), POINTS), keep], dim=1)
         for layer in self.relate:
             related = layer(related, seen)
         points = related[:, :POINTS]
-        heatmaps = first + self.second(points, features)
+        heatmaps = first + self.second(points, located)
         summary = self.head(points.flatten(1))
-        return HeatmapOutput(heatmaps, first, self.presence(summary), self.values(summary))
+        axes = self.axes(features)
+        return HeatmapOutput(heatmaps, first, axes, self.presence(summary), self.scalars(summary))
 
     @torch.inference_mode()
     def predict(self, images: Sequence[NDArray[np.uint8]], instructions: Sequence[str]) -> list[Prediction]:
@@ -311,8 +343,9 @@ class HeatmapKeypointModel(PreTrainedModel):
         squares = torch.stack([to_square(image, self.config.image_size) for image in images])
         output = self(squares.to(self.device), self.token_ids(instructions).to(self.device))
         points, confidence = read_points(output.heatmaps)
+        values = output.values()
         return [
-            _prediction(points[i], confidence[i], output.values[i], output.presence[i], image.shape)
+            _prediction(points[i], confidence[i], values[i], output.presence[i], image.shape)
             for i, image in enumerate(images)
         ]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .encoding import POINTS, Batch
+from .encoding import GRASP, POINTS, Batch
 from .heatmap import HeatmapOutput
 
 # Standard deviation of a target heat-map, in cells.
@@ -32,7 +32,9 @@ def affordance_loss(output: HeatmapOutput, batch: Batch) -> Loss:
     heatmaps = heatmap_loss(output.heatmaps, batch.points, batch.in_view)
     first = heatmap_loss(output.first, batch.points, batch.in_view)
     presence = functional.binary_cross_entropy_with_logits(output.presence, batch.presence)
-    values = values_loss(output.values, batch.values, batch.presence)
+    known = batch.presence.clone()
+    known[:, -1] *= batch.in_view[:, GRASP]
+    values = values_loss(values_at_truth(output, batch.points), batch.values, known)
     total = heatmaps + FIRST_WEIGHT * first + PRESENCE_WEIGHT * presence + VALUES_WEIGHT * values
     return Loss(total, heatmaps, presence, values)
 
@@ -58,6 +60,12 @@ def gaussians(points: Tensor, height: int, width: int) -> Tensor:
     squares = x.square()[..., None, :] + y.square()[..., :, None]
     maps = torch.exp(-squares / (2 * SIGMA**2))
     return maps / maps.sum(dim=(-2, -1), keepdim=True)
+
+
+def values_at_truth(output: HeatmapOutput, points: Tensor) -> Tensor:
+    """(B, VALUES), the closing axis read where the true grasp is: it is learned before the grasp is found."""
+    weights = gaussians(points[:, GRASP : GRASP + 1], *output.axes.shape[-2:])[:, 0]
+    return torch.cat([output.scalars, torch.einsum("bhw,bchw->bc", weights, output.axes)], dim=1)
 
 
 def values_loss(values: Tensor, truth: Tensor, presence: Tensor) -> Tensor:

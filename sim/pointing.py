@@ -68,18 +68,18 @@ class PretrainConfig:
         seed: of scenes, paint, questions and first weights.
     """
 
-    scenes: int = 5000
+    scenes: int = 4000
     drawing_size: int = 160
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            steps=1800,
-            batch_size=24,
+            steps=3000,
+            batch_size=12,
             learning_rate=1e-3,
             warmup=150,
             average=0.998,
-            evaluate_every=200,
+            evaluate_every=250,
             patience=100,
-            checkpoint_every=100,
+            checkpoint_every=250,
         )
     )
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(rotation=20.0, hue=30.0))

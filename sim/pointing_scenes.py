@@ -27,6 +27,8 @@ WHITE = (1.0, 1.0, 1.0, 1.0)
 FLOOR, TABLE_TOP, ROBOT, FIRST_PART = 0, 1, 2, 3
 # Least distance of a thing's frame to the table's edge, metres.
 MARGIN = 0.04
+# Shares of scenes with one, two, ... things.
+COUNTS = (0.3, 0.35, 0.2, 0.1, 0.05)
 # Scenes after which a world is replaced, because Bullet keeps a little of all that it ever loaded.
 WORLD_LIFE = 100
 
@@ -89,7 +91,10 @@ def _model(part: Part) -> ObjectModel:
 
 
 def draw_scene(world: World, rng: np.random.Generator) -> Drawing:
-    """Place 2 to 5 things on the table and draw them."""
+    """Place one to five things on the table and draw them.
+
+    Few are the rule: what a question means is learned where there is little else that it could mean.
+    """
     world.reset()
     _whiten(world)
     view = replace(world.camera.config, field_of_view=rng.uniform(32, 45))
@@ -97,7 +102,7 @@ def draw_scene(world: World, rng: np.random.Generator) -> Drawing:
     world.lighting = _light(rng)
     numbers = {world.table: TABLE_TOP, world.floor: FLOOR, world.robot: ROBOT, -1: FLOOR}
     things: list[PlacedThing] = []
-    for _ in range(rng.integers(2, 6)):
+    for _ in range(1 + int(rng.choice(len(COUNTS), p=COUNTS))):
         thing = sample_thing(rng)
         spot = _free_spot(thing, things, rng)
         if spot is not None:

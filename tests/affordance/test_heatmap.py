@@ -150,7 +150,7 @@ def test_when_the_network_gives_nan_expect_an_invalid_answer(model: HeatmapKeypo
     torch.manual_seed(0)
     broken = HeatmapKeypointModel(model.config).eval()
     with torch.no_grad():
-        broken.values.bias.fill_(math.nan)
+        broken.scalars.bias.fill_(math.nan)
     prediction = broken.predict([picture()], ["go"])[0]
     assert not prediction.valid
     assert "finite" in prediction.error
