@@ -242,7 +242,10 @@ class HeatmapKeypointModel(PreTrainedModel):
         self.local = nn.Linear(channels, hidden)
         self.relate = nn.ModuleList(Attention(hidden, config.heads) for _ in range(config.relate_layers))
         self.second = Kernels(hidden, channels)
-        self.head = nn.Sequential(nn.Linear(POINTS * hidden, hidden), nn.GELU())
+        # Without the norm the residual stream grows until every unit of the head is off, for good.
+        self.head = nn.Sequential(
+            nn.LayerNorm(POINTS * hidden), nn.Linear(POINTS * hidden, hidden), nn.GELU()
+        )
         self.presence = nn.Linear(hidden, PRESENCES)
         self.scalars = nn.Linear(hidden, VALUES - 2)
         self.axes = nn.Conv2d(w4, 2, 1)
