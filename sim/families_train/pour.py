@@ -27,8 +27,8 @@ SCOOP_FRICTION = 1.0
 BALL_RADIUS = 0.0075
 BALL_MASS = 0.002
 BALL_FRICTION = 0.25  # low enough that balls do not arch across the lip
-# Lets balls come to rest on a level floor; they still roll freely on a slope of a few degrees.
-BALL_ROLLING = 0.0004
+# Beans rather than marbles: they start to roll at 15 degrees, so they leave a tilted pan slowly.
+BALL_ROLLING = 0.002
 
 
 @dataclass(frozen=True)

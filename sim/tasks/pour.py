@@ -2,7 +2,7 @@
 
 The jaws hold the scoop's handle by friction alone (finger pads 1.5, handle 1.0, flat on flat, so that the
 pads also resist the pan's weight turning it about the closing axis). The balls (8 to 10 of 2 g, friction
-0.25, rolling friction 0.0004 m) lie loose in the pan, whose floor rises toward the lip.
+0.25, rolling friction 0.002 m) lie loose in the pan, whose floor rises toward the lip.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ TWO_CONTAINERS = 0.8  # share of scenes
 BALLS = (8, 10)
 TILT = radians(60)
 CLEARANCE = 0.03  # metres between rim and lip
+LEAD = 0.015  # metres that the lip stops short of the container's middle: balls fly on
 SHORT = 0.09  # metres from the container's middle back to the free point
 # Distance from the robot's axis within which the hand works pointing down; how far beyond a container's
 # middle its wrist comes when tilted, and how far out it may be then; how near the hand may be behind the free
@@ -93,16 +94,17 @@ class PourTask:
         return Scene(objects, _instruction(noun, side, rng), {"balls": len(balls)})
 
     def ground_truth(self, world: World, scene: Scene) -> GroundTruth:
-        """Grasp the handle, bring the lip over the container's middle from the scoop's side, tilt there."""
+        """Grasp the handle, bring the lip over the container's floor, a little short of its middle, tilt."""
         scoop, target = scene.objects["tool"], scene.objects["target"]
         handle, lip = world.keypoint(scoop, "handle"), world.keypoint(scoop, "lip")
         centre = world.keypoint(target, "centre")
         way = (centre - handle) * (1.0, 1.0, 0.0)
-        before = centre - SHORT * way / np.linalg.norm(way)
+        way = way / np.linalg.norm(way)
+        before = centre - SHORT * way
         points: dict[KeypointName, FloatArray] = {
             "grasp": handle,
             "function": lip,
-            "target": centre,
+            "target": centre - LEAD * way,
             "pre_contact": np.array([before[0], before[1], 0.0]),
         }
         height = target.model.scalars["height"] - float(centre[2]) + CLEARANCE
