@@ -13,7 +13,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -45,8 +45,7 @@ class TextModelConfig:
         source: any AutoModelForImageTextToText on the Hugging Face hub, or a folder.
         adapter: folder of a LoRA adapter that `kalie finetune` wrote; null for the model as it is.
         prompt: chat (the model's own chat template) or prefix (image, text, newline: PaliGemma).
-        image_size: images are squeezed to squares of this many pixels.
-        image_options: settings of the model's own image processor that differ from the stored ones.
+        image_size: images are squeezed to squares of this many pixels and not cut into tiles.
         dtype: of the weights.
         device: of torch, e.g. "cuda".
         lora_rank: of the adapter that fine-tuning makes.
@@ -63,7 +62,6 @@ class TextModelConfig:
     adapter: Path | None = None
     prompt: PromptStyle = "chat"
     image_size: int = 448
-    image_options: dict[str, bool | int] = field(default_factory=dict)
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"
     lora_rank: int = 16
@@ -129,7 +127,7 @@ class TextKeypointModel:
         network = auto.from_pretrained(config.source, dtype=dtype, use_safetensors=True)
         if config.adapter is not None:
             network = load_adapter(network, config.adapter).merge_and_unload()
-        processor = load_processor(config.source, config.image_options)
+        processor = load_processor(config.source)
         encoder = PromptEncoder(processor, config.prompt, config.image_size, dtype)
         return cls(network.to(config.device), encoder, config)
 

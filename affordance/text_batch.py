@@ -177,19 +177,24 @@ class PromptEncoder:
         return Image.fromarray(rgb).resize((side, side), Image.Resampling.BICUBIC)
 
 
-def load_processor(source: str, image_options: Mapping[str, bool | int] | None = None) -> ProcessorMixin:
+def load_processor(source: str) -> ProcessorMixin:
     """The processor of a model, without a part for videos (which would need torchvision).
+
+    Images reach it as squares of the wanted size, so it is told not to cut them into tiles: SmolVLM would
+    make up to 17 of one photo.
 
     Args:
         source: on the Hugging Face hub, or a folder.
-        image_options: settings of its image processor that differ from the stored ones.
     """
     # A dictionary from the class of a model's config to that of its processor.
     base: Any = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(source))]
     stored, _ = base.get_processor_dict(source)
     accepted = inspect.signature(base.__init__).parameters
+    images = AutoImageProcessor.from_pretrained(source)
+    if "do_image_splitting" in images.to_dict():
+        images.do_image_splitting = False
     parts = {
-        "image_processor": AutoImageProcessor.from_pretrained(source, **(image_options or {})),
+        "image_processor": images,
         "tokenizer": AutoTokenizer.from_pretrained(source, padding_side="left"),
         "video_processor": None,
     }

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..affordance.dataset import AffordanceDataset
 from ..affordance.finetune import FinetuneConfig, finetune
 from ..affordance.heatmap import BASE_WEIGHTS, HeatmapKeypointModel
+from ..affordance.labels import LabelledImage
 from ..affordance.metrics import PCK_LEVELS, Metrics, predict_all, summarise
+from ..affordance.models import HeatmapModelConfig
+from ..affordance.text import TextKeypointModel, TextModelConfig
+from ..affordance.text_finetune import TextFinetuneConfig, finetune_text
+from ..affordance.training import Log, Progress
 from ..core.checkpoint import CheckpointStore
 from ..core.progress import progress_bar
 from ..core.runs import Run, RunConfig
@@ -22,39 +28,68 @@ class FinetuneVerbConfig:
     Attributes:
         data: data set of photos and synthetic images.
         validation: data set of other object instances, for early stopping and metrics; null for none.
-        weights: folder of the model to start from; null for the shipped base weights.
-        tuning: optimisation and augmentation.
+        model: where tuning starts; a text model gets a LoRA adapter.
+        tuning: optimisation and augmentation of the embedded model.
+        text_tuning: optimisation and augmentation of a text model.
         run: where the run is written; run.resume=true goes on after an interruption, bit for bit.
     """
 
     data: Path
     validation: Path | None = None
-    weights: Path | None = None
+    model: HeatmapModelConfig | TextModelConfig = field(default_factory=HeatmapModelConfig)
     tuning: FinetuneConfig = field(default_factory=FinetuneConfig)
+    text_tuning: TextFinetuneConfig = field(default_factory=TextFinetuneConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.model, TextModelConfig) and self.tuning != FinetuneConfig():
+            raise ValueError("tuning is of the embedded model; a text model has text_tuning")
+        if isinstance(self.model, HeatmapModelConfig) and self.text_tuning != TextFinetuneConfig():
+            raise ValueError("text_tuning is of a text model; the embedded one has tuning")
+
+    @property
+    def seed(self) -> int:
+        """Of the tuning that runs."""
+        text = isinstance(self.model, TextModelConfig)
+        return self.text_tuning.training.seed if text else self.tuning.training.seed
 
 
 def main(cfg: FinetuneVerbConfig) -> None:
-    """Tune the model and write it to the run's folder `model`."""
-    samples = AffordanceDataset.load(cfg.data)
+    """Tune the model and write it (of a text model: its adapter) to the run's folder `model`."""
+    samples = AffordanceDataset.load(cfg.data).items
     validation = AffordanceDataset.load(cfg.validation).items if cfg.validation is not None else ()
-    base = HeatmapKeypointModel.load(cfg.weights or BASE_WEIGHTS)
-    with Run.open("finetune", cfg.run, cfg, seeds=[cfg.tuning.training.seed]) as run:
+    with Run.open("finetune", cfg.run, cfg, seeds=[cfg.seed]) as run:
         store = CheckpointStore(run.path / "checkpoints")
         with run.stage("fine-tune"), progress_bar("fine-tuning") as progress:
-            model = finetune(
-                base,
-                samples.items,
-                validation,
-                cfg.tuning,
-                store,
-                progress,
-                lambda step, figures: run.log(figures, step),
-            )
-        model.save_pretrained(run.path / "model")
+            model = tune(cfg, samples, validation, store, progress, lambda step, f: run.log(f, step))
+        save(model, run.path / "model")
         if validation:
             answers = predict_all(model, validation)
             add_metrics(run, summarise(answers, [sample.affordance for sample in validation]))
+
+
+def tune(
+    cfg: FinetuneVerbConfig,
+    samples: Sequence[LabelledImage],
+    validation: Sequence[LabelledImage],
+    store: CheckpointStore,
+    progress: Progress,
+    log: Log,
+) -> HeatmapKeypointModel | TextKeypointModel:
+    """Load the start and tune it."""
+    if isinstance(cfg.model, TextModelConfig):
+        text = TextKeypointModel.load(cfg.model)
+        return finetune_text(text, samples, validation, cfg.text_tuning, store, progress, log)
+    base = HeatmapKeypointModel.load(cfg.model.weights or BASE_WEIGHTS)
+    return finetune(base, samples, validation, cfg.tuning, store, progress, log)
+
+
+def save(model: HeatmapKeypointModel | TextKeypointModel, folder: Path) -> None:
+    """Write the tuned model; an adapter that a finished run left there is the same one."""
+    if isinstance(model, HeatmapKeypointModel):
+        model.save_pretrained(folder)
+    elif not folder.exists():
+        model.save_adapter(folder)
 
 
 def add_metrics(run: Run, metrics: Metrics) -> None:
@@ -74,5 +109,7 @@ VERB = Verb(
     examples=(
         "kalie finetune data=outputs/synthesize/latest/dataset",
         "kalie finetune data=photos/sweep validation=photos/other tuning.training.steps=400",
+        "kalie finetune data=photos/sweep model=smolvlm_256m text_tuning.training.steps=300",
     ),
+    groups={"model": {"heatmap": HeatmapModelConfig, "text": TextModelConfig}},
 )

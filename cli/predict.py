@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 from rich.console import Console
 
 from ..affordance.dataset import read_image
-from ..affordance.heatmap import BASE_WEIGHTS, HeatmapKeypointModel
+from ..affordance.models import MODELS, HeatmapModelConfig, ModelConfig, build_model
 from ..core.report import draw_keypoints
 from ._verb import Verb
 
@@ -22,21 +22,20 @@ class PredictConfig:
     Attributes:
         image: the picture, any size.
         instruction: what is to be done.
-        weights: folder of a tuned model; null for the shipped base weights.
+        model: what predicts.
         picture: gets the picture with its keypoints.
     """
 
     image: Path
     instruction: str
-    weights: Path | None = None
+    model: ModelConfig = field(default_factory=HeatmapModelConfig)
     picture: Path = Path("prediction.png")
 
 
 def main(cfg: PredictConfig) -> int:
     """Print the affordance as JSON with the confidences; 1 when there is no usable answer."""
     rgb = read_image(cfg.image)
-    model = HeatmapKeypointModel.load(cfg.weights or BASE_WEIGHTS)
-    prediction = model.predict([rgb], [cfg.instruction])[0]
+    prediction = build_model(cfg.model).predict([rgb], [cfg.instruction])[0]
     console = Console(highlight=False)
     if prediction.affordance is None:
         console.print(f"no answer: {prediction.error}")
@@ -53,6 +52,10 @@ VERB = Verb(
     main,
     examples=(
         'kalie predict image=table.png instruction="sweep the trash off the left edge"',
-        'kalie predict image=table.png instruction="close the drawer" weights=outputs/finetune/latest/model',
+        'kalie predict image=table.png instruction="close the drawer" '
+        "model.weights=outputs/finetune/latest/model",
+        'kalie predict image=table.png instruction="close the drawer" model=smolvlm_256m',
+        'kalie predict image=table.png instruction="close the drawer" model=moka model.objects=[drawer]',
     ),
+    groups={"model": MODELS},
 )

@@ -260,7 +260,10 @@ class Schema(Generic[ConfigT]):
         """Every choice of a group, those of YAML files included."""
         self.register()
         with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-            return _group_options(group)
+            options = _group_options(group)
+        # The store is Hydra's own and global: other jobs of this process may have put theirs into the group.
+        stored = {name.removesuffix(".yaml") for name in ConfigStore.instance().list(group)}
+        return [choice for choice in options if choice in self.groups.get(group, ()) or choice not in stored]
 
     def combinations(self, overrides: Sequence[str]) -> list[list[str]]:
         """What a `--multirun` with these overrides will run: one list of overrides for each job.

@@ -236,12 +236,10 @@ def tiny_vlm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TextMo
         if family not in made:
             folder = tmp_path_factory.mktemp(family)
             BUILDERS[family](folder)
-            options = {"do_image_splitting": False} if family in ("idefics3", "smolvlm") else {}
             made[family] = TextModelConfig(
                 str(folder),
                 prompt="prefix" if family == "paligemma" else "chat",
                 image_size=SIDE,
-                image_options=options,
                 max_new_tokens=160,
             )
         return made[family]

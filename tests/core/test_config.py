@@ -126,7 +126,7 @@ def test_when_text_is_given_for_any_other_type_expect_error(key: str) -> None:
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("model=hate", "model=hate: no such choice; did you mean 'heat'? (choices: heat, text)"),
+        ("model=hate", "model=hate: no such choice; did you mean 'heat'? (choices: heat, "),
         ("model=text model.width=8", "model.width: no such key; did you mean 'model.kind'?"),
         ("model.width=12", "model: width=12 must be a multiple of 8"),
         ("fast=true limit=1", "fast=true does not go with limit"),

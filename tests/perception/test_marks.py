@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kalie.perception.frame import BoolArray
-from kalie.perception.marks import TileGrid, UnknownMarkError, draw_marks, farthest_points, propose_marks
+from kalie.perception.marks import (
+    TileGrid,
+    UnknownMarkError,
+    draw_marks,
+    draw_numbers,
+    farthest_points,
+    propose_marks,
+)
 
 
 def bar(left: int, top: int, right: int, bottom: int) -> BoolArray:
@@ -129,3 +136,16 @@ def test_drawing_leaves_the_photo_alone() -> None:
 def test_when_the_photo_has_another_size_expect_a_refusal() -> None:
     with pytest.raises(ValueError, match="marks are of"):
         draw_marks(np.zeros((10, 10, 3), np.uint8), propose_marks([bar(10, 10, 50, 30)]))
+
+
+def test_numbered_objects_are_outlined_and_numbered_in_order() -> None:
+    photo = np.full((120, 160, 3), 90, np.uint8)
+    masks = [bar(10, 10, 50, 30), bar(90, 60, 150, 110)]
+    drawn = draw_numbers(photo, masks)
+    assert drawn.shape == (840, 1120, 3)
+    assert (photo == 90).all()
+    swapped = draw_numbers(photo, masks[::-1])
+    for mask in masks:
+        inside = np.kron(mask, np.ones((7, 7))) > 0
+        assert (drawn[inside] == (220, 30, 30)).all(axis=1).any()
+        assert (drawn[inside] != swapped[inside]).any()

@@ -1,0 +1,44 @@
+"""The config group `model`: its choices, and the keypoint model that each one makes.
+
+`conf/model` holds more choices that start from `text`: smolvlm_256m, qwen2_5_vl_7b, paligemma_3b and others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .heatmap import BASE_WEIGHTS, HeatmapKeypointModel
+from .model import KeypointModel
+from .moka import MokaConfig, MokaModel
+from .text import TextKeypointModel, TextModelConfig
+
+
+@dataclass(frozen=True)
+class HeatmapModelConfig:
+    """The embedded heat-map model.
+
+    Attributes:
+        weights: folder of a tuned model; null for the shipped base weights.
+    """
+
+    weights: Path | None = None
+
+
+ModelConfig = HeatmapModelConfig | TextModelConfig | MokaConfig
+MODELS: Mapping[str, type] = {"heatmap": HeatmapModelConfig, "text": TextModelConfig, "moka": MokaConfig}
+
+
+def build_model(config: ModelConfig) -> KeypointModel:
+    """The model of a config, ready to predict.
+
+    Raises:
+        OSError: its weights cannot be had.
+        ValueError: the config does not say enough to build it.
+    """
+    if isinstance(config, MokaConfig):
+        return MokaModel.load(config)
+    if isinstance(config, TextModelConfig):
+        return TextKeypointModel.load(config)
+    return HeatmapKeypointModel.load(config.weights or BASE_WEIGHTS)
