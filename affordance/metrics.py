@@ -105,7 +105,7 @@ def summarise(
         },
         presence=1 - _mean(answered ^ labelled),
         invalid=_mean(np.array([not prediction.valid for prediction in predictions])),
-        all_within_10=_mean(right),
+        all_within_10=_mean(np.asarray(right)),
         count=len(truths),
     )
 

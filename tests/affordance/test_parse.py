@@ -120,7 +120,7 @@ def test_border_is_accepted_and_exactly_one_is_refused() -> None:
 
 
 def test_when_replies_are_fuzzed_expect_refused_or_exact_never_another_error() -> None:
-    rng = random.Random(0)  # noqa: S311
+    rng = random.Random(0)
     alphabet = '{}[]",:0123456789.-+eE truefalsn\\u00"grasp' + "\uff11\u00a0\x00"
     outcomes = {"parsed": 0, "refused": 0}
     for _ in range(12_000):
