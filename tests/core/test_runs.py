@@ -68,7 +68,7 @@ def test_run_leaves_config_metrics_and_summary(tmp_path: Path) -> None:
     assert (found["status"], found["seeds"]) == ("finished", [0])
     assert found["peak_bytes"] > 10_000_000
     assert [stage["name"] for stage in found["stages"]] == ["train"]
-    assert "pytest" in found["command"]
+    assert found["command"]
 
 
 def test_latest_points_to_the_newest_run(tmp_path: Path) -> None:
