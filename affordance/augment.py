@@ -43,12 +43,12 @@ class AugmentConfig:
         clearance: least distance of an occluder to a keypoint, fraction of the image.
     """
 
-    rotation: float = 25.0
-    rotation_with_directions: float = 15.0
-    scale: float = 0.2
-    stretch: float = 0.15
-    shift: float = 0.08
-    perspective: float = 0.1
+    rotation: float = 20.0
+    rotation_with_directions: float = 6.0
+    scale: float = 0.12
+    stretch: float = 0.1
+    shift: float = 0.06
+    perspective: float = 0.04
     mirror: float = 0.5
     exposure: float = 0.5
     brightness: float = 0.12

@@ -82,7 +82,11 @@ class PretrainConfig:
             checkpoint_every=250,
         )
     )
-    augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(rotation=20.0, hue=30.0))
+    augment: AugmentConfig = field(
+        default_factory=lambda: AugmentConfig(
+            rotation_with_directions=15.0, scale=0.2, stretch=0.15, shift=0.08, perspective=0.1, hue=30.0
+        )
+    )
     vocabulary: int = 2048
     image_size: int = 128
     seed: int = 0
