@@ -145,7 +145,7 @@ def _run_through_hydra(name: str, options: argparse.Namespace) -> int:
         return codes[-1]
 
     arguments = sys.argv
-    sys.argv = ["kalie", *options.overrides, *(["--multirun"] if options.multirun else [])]
+    sys.argv = [f"kalie {name}", *options.overrides, *(["--multirun"] if options.multirun else [])]
     try:
         hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name=name, version_base="1.3")(job)()
     finally:

@@ -237,7 +237,8 @@ class Run(AbstractContextManager["Run"]):
 
 def _command() -> str:
     """The command line as a user would type it."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    # The first word may hold the verb ("kalie bench"), so it is not quoted.
+    return " ".join([Path(sys.argv[0]).name, shlex.join(sys.argv[1:])]).rstrip()
 
 
 def _fresh(where: RunConfig, verb: str) -> Path:

@@ -90,6 +90,8 @@ def test_group_choice_reaches_the_verb_as_its_dataclass(tmp_path: Path) -> None:
     (row,) = rows(tmp_path / "outputs/fake/a")
     assert (row["model"], row["value"]) == ("LargeConfig", 3)
     assert "_target_" in (tmp_path / "outputs/fake/a/config.yaml").read_text()
+    summary = json.loads((tmp_path / "outputs/fake/a/summary.json").read_text())
+    assert summary["command"] == "kalie fake model=large seed=3 run.name=a"
 
 
 def test_multirun_makes_one_run_per_job(tmp_path: Path) -> None:
