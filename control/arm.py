@@ -14,12 +14,22 @@ ExecutionStatus = Literal["done", "halted", "stalled", "empty_grasp", "stopped"]
 
 @dataclass(frozen=True)
 class ArmState:
-    """What the arm reports: positions (J,) rad, velocities (J,) rad/s, jaw opening m, stamp s (steady)."""
+    """What the arm reports.
+
+    Attributes:
+        positions: (J,) rad.
+        velocities: (J,) rad/s.
+        gripper_width: m between the jaws.
+        stamp: s, steady clock.
+        external_efforts: (J,) N m with which the motors push against the world, beyond what carrying and
+            moving the arm takes; None from an arm that does not measure them.
+    """
 
     positions: FloatArray
     velocities: FloatArray
     gripper_width: float
     stamp: float
+    external_efforts: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -32,12 +42,14 @@ class Execution:
         message: the reason when not done.
         sent: the joint commands that left the gate, (K, J).
         reasons: what the safety gate did, in order, without repeats.
+        contact: whether a guarded move was ended by contact, as it was meant to be.
     """
 
     status: ExecutionStatus
     message: str = ""
     sent: FloatArray | None = None
     reasons: Sequence[str] = field(default_factory=tuple)
+    contact: bool = False
 
 
 class Arm(Protocol):

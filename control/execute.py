@@ -29,9 +29,10 @@ def run(
         progress: called with (phases done, phases) after each.
 
     Returns:
-        One Execution over all phases: everything sent, every reason, the status and message of the last.
+        One Execution over all phases: everything sent, every reason, whether any met contact, the status and
+        message of the last.
     """
-    sent, reasons = [], {}
+    sent, reasons, contact = [], {}, False
     gripped: float | None = None
     execution = Execution("done")
     for done, trajectory in enumerate(trajectories, start=1):
@@ -39,6 +40,7 @@ def run(
         if execution.sent is not None:
             sent.append(execution.sent)
         reasons.update(dict.fromkeys(execution.reasons))
+        contact = contact or execution.contact
         if execution.status != "done":
             break
         width, told = arm.state().gripper_width, float(trajectory.gripper_widths[-1])
@@ -53,4 +55,4 @@ def run(
         if progress is not None:
             progress(done, len(trajectories))
     commands = np.concatenate(sent) if sent else None
-    return replace(execution, sent=commands, reasons=tuple(reasons))
+    return replace(execution, sent=commands, reasons=tuple(reasons), contact=contact)

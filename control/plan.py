@@ -34,6 +34,8 @@ class Waypoint:
         grips: whether the jaws close on something here (then `gripper_width` is the force-closed target and
             an empty closure is a failure).
         hold: seconds to rest here where only the jaws move or nothing does; 0 = as long as jaws take.
+        until_contact: a guarded move: the TCP goes toward this pose until contact stops it, at most as far as
+            the pose, then back the way it came; the next waypoint follows from where the move began.
     """
 
     phase: PhaseName
@@ -43,6 +45,7 @@ class Waypoint:
     linear: bool = True
     grips: bool = False
     hold: float = 0.0
+    until_contact: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class JointTrajectory:
         gripper_widths: (N,) metres between the jaws.
         phase: what it carries out.
         grips: whether the jaws close on something in this phase (see `Waypoint.grips`).
+        until_contact: whether contact may end it; it then ends where it began (see `Waypoint.until_contact`).
     """
 
     joint_names: tuple[str, ...]
@@ -74,6 +78,7 @@ class JointTrajectory:
     gripper_widths: FloatArray
     phase: PhaseName
     grips: bool = False
+    until_contact: bool = False
 
     @property
     def duration(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..affordance.schema import Affordance
 from ..perception.frame import FloatArray, RgbdFrame
@@ -13,6 +13,8 @@ from .trajectory import TrajectorySettings, plan_trajectories
 
 # Primitives that carry a tool whose yaw at the target may give way.
 YIELDING: frozenset[Primitive] = frozenset(("grasp_and_use", "pour"))
+# Of the overtravel of a push: the end that contact should spare the arm may be out of reach.
+OVERTRAVEL_SHARES = (1.0, 0.5, 0.0)
 
 
 @dataclass(frozen=True)
@@ -58,19 +60,26 @@ def plan_motion(
         settings: of everything.
 
     Raises:
-        PlanError: naming the keypoint or the waypoint at fault, for the tool's first yaw.
+        PlanError: naming the keypoint or the waypoint at fault, for the variant tried first.
     """
     settings = settings or PlannerSettings()
-    first, *others = settings.tool_yaws if primitive in YIELDING else settings.tool_yaws[:1]
-    motion = plan(primitive, affordance, frame, settings.primitive, first)
-    try:
-        return PlannedMotion(motion, tuple(plan_trajectories(motion, kinematics, start, settings.trajectory)))
-    except PlanError as error:
-        for yaw in others:
-            motion = plan(primitive, affordance, frame, settings.primitive, yaw)
-            try:
-                timed = plan_trajectories(motion, kinematics, start, settings.trajectory)
-            except PlanError:
-                continue
-            return PlannedMotion(motion, tuple(timed))
-        raise error from None
+    failure: PlanError | None = None
+    for shaped, yaw in _variants(primitive, settings):
+        try:
+            motion = plan(primitive, affordance, frame, shaped, yaw)
+            timed = plan_trajectories(motion, kinematics, start, settings.trajectory)
+        except PlanError as error:
+            failure = failure or error
+            continue
+        return PlannedMotion(motion, tuple(timed))
+    raise failure or PlanError(f"{primitive}: no tool yaw to try")
+
+
+def _variants(primitive: Primitive, settings: PlannerSettings) -> list[tuple[PrimitiveSettings, float]]:
+    """What to try, settings and tool yaw, the wanted one first."""
+    wanted, (first, *_) = settings.primitive, settings.tool_yaws
+    if primitive in YIELDING:
+        return [(wanted, yaw) for yaw in settings.tool_yaws]
+    if primitive == "push":
+        return [(replace(wanted, overtravel=share * wanted.overtravel), first) for share in OVERTRAVEL_SHARES]
+    return [(wanted, first)]

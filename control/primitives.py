@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from ..affordance.schema import Affordance, KeypointName
 from ..perception.frame import FloatArray, RgbdFrame
 from .grasp import GraspSettings, refine_grasp
-from .keypoints import LiftedKeypoints, horizontal, lift_keypoints, require_stroke
+from .keypoints import LiftedKeypoints, horizontal, lift_keypoints, require_stroke, straight_stroke
 from .plan import MotionPlan, PhaseName, PlanError, Primitive, Waypoint
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -37,6 +37,8 @@ class PrimitiveSettings:
         fast: m/s in free space.
         slow: m/s near contact.
         use: m/s of a stroke, a push or a placement.
+        guarded: m/s of a push that contact is to stop.
+        overtravel: m past post-contact that such a push may go on for.
         pull: m/s of a pull.
         pour: m/s of the TCP while tilting; also carrying a scoop.
         pour_steps: waypoints along the arc of a tilt.
@@ -57,6 +59,8 @@ class PrimitiveSettings:
     fast: float = 0.5
     slow: float = 0.15
     use: float = 0.25
+    guarded: float = 0.1
+    overtravel: float = 0.05
     pull: float = 0.08
     pour: float = 0.2
     pour_steps: int = 6
@@ -229,28 +233,33 @@ def _grasp_and_use(scene: _Scene) -> list[Waypoint]:
 
 
 def _push(scene: _Scene) -> list[Waypoint]:
-    """Push with the closed gripper from pre-contact through the target to post-contact."""
+    """Push with the closed gripper straight and level from pre-contact past the target to post-contact.
+
+    What is pushed stops the hand, a drawer at its end: the push is a guarded move that may overshoot
+    post-contact and backs off. Without a post-contact point it ends at the target.
+    """
     s, a = scene.settings, scene.affordance
-    ahead = scene.direction("pre_contact", "target")
-    if "post_contact" in scene.points:
-        ahead = scene.direction("pre_contact", "post_contact")
+    scene.direction("pre_contact", "target")
+    ends = [scene.raised("pre_contact", a.pre_height), scene.raised("target", a.target_height)]
+    guarded = "post_contact" in scene.points
+    if guarded:
+        scene.direction("pre_contact", "post_contact")
         require_stroke(scene.points)
+        ends.append(scene.raised("post_contact", a.post_height))
+    start, end = straight_stroke(np.array(ends))
+    ahead = (end - start) / np.linalg.norm(end - start)
     hand = pointing_down(np.cross(UP, ahead))
-    pre = pose(hand, scene.raised("pre_contact", a.pre_height))
-    target = pose(hand, scene.raised("target", a.target_height))
-    points = [_holding(s, "target", target, s.use)]
-    if "post_contact" in scene.points:
-        points.append(
-            _holding(s, "post_contact", pose(hand, scene.raised("post_contact", a.post_height)), s.use)
-        )
-    highest = max(pre[2, 3], target[2, 3]) + s.approach_height
-    end = points[-1].base_from_tcp
-    return [
-        Waypoint("approach_contact", raised_by(pre, highest - pre[2, 3]), 0.0, s.fast, linear=False),
+    pre, clear = pose(hand, start), raised_by(pose(hand, start), s.approach_height)
+    way = [
+        Waypoint("approach_contact", clear, 0.0, s.fast, linear=False),
         _holding(s, "pre_contact", pre, s.slow),
-        *points,
-        _holding(s, "retreat", raised_by(end, highest - end[2, 3]), s.fast),
     ]
+    if guarded:
+        beyond = pose(hand, end + s.overtravel * ahead)
+        push = Waypoint("post_contact", beyond, s.squeeze_width, s.guarded, until_contact=True)
+        return [*way, push, _holding(s, "retreat", clear, s.fast)]
+    over = raised_by(pose(hand, end), s.approach_height)
+    return [*way, _holding(s, "target", pose(hand, end), s.use), _holding(s, "retreat", over, s.fast)]
 
 
 def _hang(scene: _Scene) -> list[Waypoint]:

@@ -18,10 +18,11 @@ class ArmFault(RuntimeError):
 
 @dataclass(frozen=True)
 class RecordingFaults:
-    """Faults to inject, each from the given control period on (None: never).
+    """Faults to inject, each from the given control period on unless said otherwise (None: never).
 
     Attributes:
         stall_at: the joints stop following.
+        blocked: something in the way holds the joints from the first period to the one before the second.
         stale_at: the state's stamp stops advancing.
         nan_at: the state's positions become NaN.
         raise_at: sending raises ArmFault.
@@ -30,6 +31,7 @@ class RecordingFaults:
     """
 
     stall_at: int | None = None
+    blocked: tuple[int, int] | None = None
     stale_at: int | None = None
     nan_at: int | None = None
     raise_at: int | None = None
@@ -79,7 +81,7 @@ class RecordingDriver:
         """Record a command and follow it, unless a fault forbids."""
         if self._past(self._faults.raise_at):
             raise ArmFault(f"the connection broke after {len(self.sent)} commands")
-        if not self._past(self._faults.stall_at):
+        if not self._past(self._faults.stall_at) and not self._blocked():
             self._velocities = (positions - self._positions) / self._period
             self._positions = np.array(positions)
         self._width = max(gripper_width, self._faults.object_width)
@@ -92,6 +94,10 @@ class RecordingDriver:
         """Stop where the arm is."""
         self._velocities[:] = 0
         self.halts += 1
+
+    def _blocked(self) -> bool:
+        first, end = self._faults.blocked or (0, 0)
+        return first <= len(self.sent) < end
 
     def _past(self, period: int | None) -> bool:
         return period is not None and len(self.sent) >= period

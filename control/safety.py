@@ -111,7 +111,7 @@ class SafetyGate:
     def __init__(self, limits: SafetyLimits, forward: Callable[[FloatArray], FloatArray]) -> None:
         """Guard an arm whose TCP pose (4, 4) at joint positions (J,) is `forward(positions)`."""
         self.limits = limits
-        self._forward = forward
+        self.forward = forward
         self._positions: FloatArray | None = None
         self._velocities = np.zeros(len(limits.joints.names))
         self._tcp = np.zeros(3)
@@ -137,7 +137,7 @@ class SafetyGate:
             raise ValueError(f"now: expected a finite time, got {now}")
         self._positions, self._now, self._stamp = positions.copy(), now, -np.inf
         self._velocities = np.zeros_like(positions)
-        self._tcp = self._forward(positions)[:3, 3]
+        self._tcp = self.forward(positions)[:3, 3]
 
     def emergency_stop(self) -> None:
         """Latch the stop: from the next check on the velocity is zero."""
@@ -233,7 +233,7 @@ class SafetyGate:
         """
         stop = positions + velocities * np.abs(velocities) / (2 * self.limits.joints.acceleration)
         for q in (positions, stop):
-            tcp = self._forward(q)[:3, 3]
+            tcp = self.forward(q)[:3, 3]
             away = self._outside(tcp)
             if away > 0 and not away < self._outside(self._tcp) - EPSILON:
                 return f"workspace: TCP at ({tcp[0]:.3f}, {tcp[1]:.3f}, {tcp[2]:.3f}) m, {away:.3f} m outside"
@@ -249,7 +249,7 @@ class SafetyGate:
             return self._send(self._positions, dt, "refused", reasons)
         velocities = braked_velocity(self._velocities, dt, self.limits.joints)
         positions = self._positions + velocities * dt
-        if self._outside(self._forward(positions)[:3, 3]) > max(0.0, self._outside(self._tcp)):
+        if self._outside(self.forward(positions)[:3, 3]) > max(0.0, self._outside(self._tcp)):
             # The box outranks smoothness: joints that brake unevenly may bend the TCP's path outward.
             velocities, positions = np.zeros_like(velocities), self._positions
         self._velocities = velocities
@@ -269,6 +269,6 @@ class SafetyGate:
         if dt <= 0:
             self._velocities = np.zeros_like(self._velocities)
         elif positions is not self._positions:
-            self._tcp = self._forward(positions)[:3, 3]
+            self._tcp = self.forward(positions)[:3, 3]
         self._positions = positions
         return GateResult(positions.copy(), status, reasons)

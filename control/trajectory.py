@@ -47,6 +47,8 @@ def plan_trajectories(
 ) -> list[JointTrajectory]:
     """One trajectory per phase, each at rest at both ends; the next starts where the last one ends.
 
+    After a guarded move (`Waypoint.until_contact`) that is where the move began.
+
     A parallel gripper looks the same turned by pi about its approach axis, so the whole plan may be turned
     so; the turn that stays farther from the joint limits is tried first, then the other.
 
@@ -83,7 +85,7 @@ def _time_phases(
     q = start
     for phase in _phases(plan, kinematics.forward(start)):
         path = None if phase[0] == "rest" else joint_path(kinematics, q, phase[1], settings.path)
-        q = q if path is None else path.positions[-1]
+        q = q if path is None or phase[1][-1].until_contact else path.positions[-1]
         paths.append((path, phase[1]))
     trajectories, q = [], start
     for path, waypoints in paths:
@@ -92,7 +94,7 @@ def _time_phases(
             if path is None
             else _timed(path, waypoints, limits, settings)
         )
-        q = timed[1][-1]
+        q = timed[1][0] if waypoints[-1].until_contact else timed[1][-1]
         trajectories.append(_trajectory(timed, limits.names, waypoints[-1]))
     return trajectories
 
@@ -103,7 +105,7 @@ def _phases(plan: MotionPlan, base_from_start: FloatArray) -> list[tuple[str, li
     for waypoint in plan.waypoints:
         rests = bool(np.abs(waypoint.base_from_tcp - previous).max() < SAME_POSE)
         kinds.append(("rest" if rests else "move", waypoint))
-        previous = waypoint.base_from_tcp
+        previous = previous if waypoint.until_contact else waypoint.base_from_tcp
     grouped = groupby(kinds, key=lambda item: (item[0], item[1].phase))
     return [(kind, [waypoint for _, waypoint in items]) for (kind, _), items in grouped]
 
@@ -144,7 +146,8 @@ def _trajectory(
 ) -> JointTrajectory:
     times, positions, velocities = timed
     widths = np.full(len(times), waypoint.gripper_width)
-    return JointTrajectory(names, times, positions, velocities, widths, waypoint.phase, waypoint.grips)
+    ends = (waypoint.phase, waypoint.grips, waypoint.until_contact)
+    return JointTrajectory(names, times, positions, velocities, widths, *ends)
 
 
 def _rest(q: FloatArray, seconds: float, period: float) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -59,11 +59,18 @@ class SimulatedDriver:
         return self.world.steps * self.world.config.time_step
 
     def state(self) -> ArmState:
-        """Joint positions and velocities, jaw opening, and the simulated time."""
-        joints = self.world.bullet.getJointStates(self.world.robot, (*ARM_JOINTS, *FINGER_JOINTS))
-        positions = np.array([joint[0] for joint in joints])
-        velocities = np.array([joint[1] for joint in joints[:7]])
-        return ArmState(positions[:7], velocities, float(positions[7:].sum()), self.now())
+        """Joint positions and velocities, jaw opening, the simulated time, and external efforts.
+
+        Those are the motors' torques less what gravity and the joint velocities take (inverse dynamics).
+        """
+        bullet, robot = self.world.bullet, self.world.robot
+        joints = bullet.getJointStates(robot, (*ARM_JOINTS, *FINGER_JOINTS))
+        positions, velocities, torques = (np.array([joint[i] for joint in joints]) for i in (0, 1, 3))
+        resting = [0.0] * len(joints)
+        needed = bullet.calculateInverseDynamics(robot, positions.tolist(), velocities.tolist(), resting)
+        efforts = (torques - needed)[: len(ARM_JOINTS)]
+        width = float(positions[len(ARM_JOINTS) :].sum())
+        return ArmState(positions[:7], velocities[:7], width, self.now(), efforts)
 
     def send(self, positions: FloatArray, gripper_width: float) -> None:
         """Move from the last command to joint positions (7,) within one control period.

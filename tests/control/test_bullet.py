@@ -30,7 +30,7 @@ FINGERS = (9, 10)
 class BulletDriver:
     """The least that drives a Panda in PyBullet."""
 
-    def __init__(self, kinematics: Kinematics, bullet: BulletClient) -> None:
+    def __init__(self, kinematics: Kinematics, bullet: BulletClient, measures_efforts: bool = True) -> None:
         self.bullet, self._names = bullet, kinematics.robot.joint_names
         self.robot = bullet.loadURDF(kinematics.robot.urdf, useFixedBase=True)
         for joint, angle in enumerate(kinematics.robot.posture):
@@ -38,7 +38,8 @@ class BulletDriver:
         for finger in FINGERS:
             bullet.resetJointState(self.robot, finger, 0.04)
             bullet.changeDynamics(self.robot, finger, lateralFriction=1.5)
-        self.steps, self.deepest = 0, 0.0
+        self.steps, self._measures_efforts = 0, measures_efforts
+        self._last = np.array(kinematics.robot.posture)
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -49,26 +50,40 @@ class BulletDriver:
 
     def state(self) -> ArmState:
         joints = self.bullet.getJointStates(self.robot, (*range(7), *FINGERS))
-        values = np.array([joint[:2] for joint in joints])
-        return ArmState(values[:7, 0], values[:7, 1], float(values[7:, 0].sum()), self.now())
+        values = np.array([(*joint[:2], joint[3]) for joint in joints])
+        efforts = None
+        if self._measures_efforts:
+            resting = [0.0] * len(joints)
+            needed = self.bullet.calculateInverseDynamics(
+                self.robot, values[:, 0].tolist(), values[:, 1].tolist(), resting
+            )
+            efforts = values[:7, 2] - needed[:7]
+        return ArmState(values[:7, 0], values[:7, 1], float(values[7:, 0].sum()), self.now(), efforts)
 
     def send(self, positions: FloatArray, gripper_width: float) -> None:
-        self._drive(positions)
         for finger in FINGERS:
             self.bullet.setJointMotorControl2(
                 self.robot, finger, pb.POSITION_CONTROL, gripper_width / 2, force=40, maxVelocity=0.2
             )
-        for _ in range(STEPS):
+        start = self._last
+        for step in range(1, STEPS + 1):
+            self._drive(start + (positions - start) * step / STEPS, (positions - start) * 240 / STEPS)
             self.bullet.stepSimulation()
             self.steps += 1
+        self._last = positions
 
     def halt(self) -> None:
-        self._drive(self.state().positions)
+        self._last = self.state().positions
+        self._drive(self._last, np.zeros(7))
 
-    def _drive(self, positions: FloatArray) -> None:
-        forces = [87.0] * 4 + [12.0] * 3
+    def _drive(self, positions: FloatArray, velocities: FloatArray) -> None:
         self.bullet.setJointMotorControlArray(
-            self.robot, range(7), pb.POSITION_CONTROL, targetPositions=positions.tolist(), forces=forces
+            self.robot,
+            range(7),
+            pb.POSITION_CONTROL,
+            targetPositions=positions.tolist(),
+            targetVelocities=velocities.tolist(),
+            forces=[87.0] * 4 + [12.0] * 3,
         )
 
 
@@ -104,8 +119,9 @@ def carry_out(
     primitive: Primitive,
     affordance: Affordance,
     frame: RgbdFrame,
+    measures_efforts: bool = True,
 ) -> Execution:
-    driver = BulletDriver(kinematics, bullet)
+    driver = BulletDriver(kinematics, bullet, measures_efforts)
     arm = GatedArm(driver, SafetyGate(SafetyLimits(kinematics.limits), kinematics.forward))
     start = driver.state().positions
     trajectories = plan_trajectories(plan(primitive, affordance, frame), kinematics, start)
@@ -163,18 +179,20 @@ def test_a_pull_drags_a_stick_to_the_target(bullet: BulletClient, kinematics: Ki
 
 
 def test_a_push_moves_a_box_along(bullet: BulletClient, kinematics: Kinematics) -> None:
-    box = Box((0.55, 0.0), (0.1, 0.08, 0.08))
+    box = Box((0.55, 0.0), (0.1, 0.08, 0.06))
     frame = render([box])
     body = add_body(bullet, [box], 0.2)
     affordance = Affordance(
         pre_contact=keypoint(frame, 0.43, 0.0),
-        target=keypoint(frame, 0.51, 0.0, 0.08),
-        post_contact=keypoint(frame, 0.58, 0.0, 0.08),
-        pre_height=0.04,
-        target_height=-0.04,
-        post_height=-0.04,
+        target=keypoint(frame, 0.51, 0.0, 0.06),
+        post_contact=keypoint(frame, 0.58, 0.0, 0.06),
+        pre_height=0.03,
+        target_height=-0.03,
+        post_height=-0.03,
     )
-    assert carry_out(bullet, kinematics, "push", affordance, frame).status == "done"
+    execution = carry_out(bullet, kinematics, "push", affordance, frame)
+    assert execution.status == "done"
+    assert not execution.contact  # what gives way is no contact that ends a push
     assert bullet.getBasePositionAndOrientation(body)[0][0] > 0.6
 
 
@@ -196,26 +214,63 @@ def test_when_the_object_is_not_there_expect_empty_grasp_and_no_stroke(
     assert execution.message.startswith("close")
 
 
+def wall_scene(bullet: BulletClient) -> tuple[RgbdFrame, Affordance]:
+    """A low wall from x = 0.575 that no photo shows, and a push through it."""
+    add_body(bullet, [Box((0.6, 0.0), (0.05, 0.6, 0.1))], 0.0)
+    frame = render([])
+    points = {name: keypoint(frame, x, 0.0) for name, x in
+              (("pre_contact", 0.45), ("target", 0.55), ("post_contact", 0.72))}  # fmt: skip
+    return frame, Affordance(**points, pre_height=0.05, target_height=0.05, post_height=0.05)
+
+
 def test_when_the_arm_meets_a_wall_expect_a_stall_not_a_success(
     bullet: BulletClient, kinematics: Kinematics
 ) -> None:
     """The published code counted a stall as the end of a phase."""
-    wall = Box((0.6, 0.0), (0.05, 0.6, 0.2))
-    add_body(bullet, [wall], 0.0)
-    frame = render([])
-    affordance = replace(
-        Affordance(
-            pre_contact=keypoint(frame, 0.45, 0.0),
-            target=keypoint(frame, 0.55, 0.0),
-            post_contact=keypoint(frame, 0.72, 0.0),
-        ),
-        pre_height=0.05,
-        target_height=0.05,
-        post_height=0.05,
-    )
-    execution = carry_out(bullet, kinematics, "push", affordance, frame)
+    frame, affordance = wall_scene(bullet)
+    unguarded = replace(affordance, target=affordance.post_contact, post_contact=None)
+    execution = carry_out(bullet, kinematics, "push", unguarded, frame)
     assert execution.status == "stalled"
     assert "behind what was sent" in execution.message
+
+
+@pytest.mark.parametrize("measures_efforts", [True, False])
+def test_a_guarded_push_that_meets_a_wall_backs_off_at_once(
+    bullet: BulletClient, kinematics: Kinematics, measures_efforts: bool
+) -> None:
+    frame, affordance = wall_scene(bullet)
+    execution = carry_out(bullet, kinematics, "push", affordance, frame, measures_efforts)
+    assert execution.status == "done", execution.message
+    assert execution.contact
+    assert execution.reasons == ()
+    assert execution.sent is not None
+    told = np.array([kinematics.forward(q)[:3, 3] for q in execution.sent])
+    # The fist is 1 cm thick to either side of the TCP; what is sent goes little beyond the wall.
+    assert 0.555 < told[:, 0].max() < (0.575 if measures_efforts else 0.59)
+    np.testing.assert_allclose(told[-1, :2], (0.45, 0.0), atol=0.01)
+
+
+@pytest.mark.parametrize("off", [-0.05, 0.0, 0.05])
+def test_a_guarded_push_leaves_a_heavy_thing_where_it_stands(
+    bullet: BulletClient, kinematics: Kinematics, off: float
+) -> None:
+    """As where a closed drawer meets its cabinet, pushed off the middle: 8 kg held by friction alone."""
+    chest = Box((0.6, off), (0.1, 0.25, 0.1))
+    frame = render([chest])
+    body = add_body(bullet, [chest], 8.0)
+    start, _ = bullet.getBasePositionAndOrientation(body)
+    affordance = Affordance(
+        pre_contact=keypoint(frame, 0.45, 0.0),
+        target=keypoint(frame, 0.56, 0.0, 0.1),
+        post_contact=keypoint(frame, 0.63, 0.0, 0.1),
+        pre_height=0.05,
+        target_height=-0.05,
+        post_height=-0.05,
+    )
+    execution = carry_out(bullet, kinematics, "push", affordance, frame)
+    assert execution.status == "done", execution.message
+    assert execution.contact
+    assert np.linalg.norm(np.subtract(bullet.getBasePositionAndOrientation(body)[0], start)) < 0.01
 
 
 def test_the_same_run_is_the_same_bit_for_bit(kinematics: Kinematics) -> None:

@@ -8,12 +8,12 @@ import pytest
 from kalie.control.kinematics import Kinematics
 from kalie.control.plan import PlanError
 from kalie.control.planner import PlannerSettings, plan_motion
-from kalie.control.primitives import plan
+from kalie.control.primitives import PrimitiveSettings, plan
 from kalie.control.trajectory import plan_trajectories
 from kalie.perception.frame import FloatArray
 
 from .scenes import Box, image_yaw, keypoint, render
-from .test_primitives import brush_affordance, brush_scene, pour_scene
+from .test_primitives import brush_affordance, brush_scene, pour_scene, simple
 
 
 def test_planner_is_primitive_then_trajectories(kinematics: Kinematics, home: FloatArray) -> None:
@@ -61,3 +61,16 @@ def test_when_no_yaw_is_reachable_expect_the_error_of_the_first(
             plan_motion("grasp_and_use", affordance, frame, kinematics, home, settings)
         errors.append(str(error.value))
     assert errors[0] == errors[1]
+
+
+def test_a_push_overshoots_less_where_the_arm_does_not_reach_that_far(
+    kinematics: Kinematics, home: FloatArray
+) -> None:
+    frame = render([])
+    points = simple(frame, pre_contact=(0.55, 0.0, 0), target=(0.65, 0.0, 0), post_contact=(0.76, 0.0, 0))
+    affordance = replace(points, pre_height=0.02, target_height=0.02, post_height=0.02)
+    with pytest.raises(PlanError, match=r"^post_contact"):
+        plan_trajectories(plan("push", affordance, frame), kinematics, home)
+    planned = plan_motion("push", affordance, frame, kinematics, home)
+    end = planned.plan.waypoints[2].base_from_tcp[0, 3]
+    assert 0.755 < end < 0.76 + PrimitiveSettings().overtravel - 0.01

@@ -121,7 +121,7 @@ def test_approach_and_lift_are_vertical_and_the_jaws_close_on_something() -> Non
     assert position(phases["retreat"])[2] > position(phases["post_contact"])[2] + 0.1
 
 
-def test_push_meets_the_drawer_with_closed_jaws_across_the_way() -> None:
+def test_push_meets_the_drawer_with_closed_jaws_across_the_way_until_it_stops_them() -> None:
     frame = render([Box((0.6, 0.0), (0.1, 0.2, 0.12))])
     a = replace(
         simple(frame, pre_contact=(0.45, 0.0, 0.0), target=(0.56, 0.0, 0.12), post_contact=(0.64, 0.0, 0.12)),
@@ -134,13 +134,24 @@ def test_push_meets_the_drawer_with_closed_jaws_across_the_way() -> None:
     assert all(w.gripper_width == 0 and not w.grips for w in motion.waypoints)
     for phase, xyz in (
         ("pre_contact", (0.45, 0, 0.06)),
-        ("target", (0.56, 0, 0.06)),
-        ("post_contact", (0.64, 0, 0.06)),
+        ("post_contact", (0.64 + PLAIN.overtravel, 0, 0.06)),
     ):
         np.testing.assert_allclose(position(phases[phase]), xyz, atol=PIXEL)
-    assert abs(phases["target"].base_from_tcp[:3, 1] @ [1.0, 0.0, 0.0]) < 0.05
-    np.testing.assert_allclose(position(phases["retreat"])[:2], position(phases["post_contact"])[:2])
+    assert [w.phase for w in motion.waypoints if w.until_contact] == ["post_contact"]
+    assert abs(phases["post_contact"].base_from_tcp[:3, 1] @ [1.0, 0.0, 0.0]) < 0.05
+    np.testing.assert_allclose(position(phases["retreat"])[:2], position(phases["pre_contact"])[:2])
     assert position(phases["retreat"])[2] > 0.1
+
+
+def test_push_averages_the_errors_of_its_points_into_one_level_line() -> None:
+    frame = render([])
+    heights = {"pre_height": 0.05, "target_height": 0.05, "post_height": 0.09}
+    points = simple(frame, pre_contact=(0.4, 0.0, 0.0), target=(0.5, 0.03, 0.0), post_contact=(0.6, 0.0, 0.0))
+    phases = by_phase(plan("push", replace(points, **heights), frame, PLAIN))
+    start, end = position(phases["pre_contact"]), position(phases["post_contact"])
+    np.testing.assert_allclose(start, (0.4, 0.01, 0.05), atol=PIXEL)
+    np.testing.assert_allclose(end, (0.6 + PLAIN.overtravel, 0.01, 0.05), atol=PIXEL)
+    assert start[2] == end[2]
 
 
 def test_push_never_goes_below_the_least_height() -> None:
@@ -154,6 +165,7 @@ def test_push_never_goes_below_the_least_height() -> None:
     assert position(phases["pre_contact"])[2] == PLAIN.min_height
     assert position(phases["target"])[2] == PLAIN.min_height
     assert "post_contact" not in phases
+    assert not any(waypoint.until_contact for waypoint in phases.values())
 
 
 def test_hang_lays_the_closing_axis_across_the_rod_and_lets_go_above_it() -> None:

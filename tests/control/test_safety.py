@@ -98,7 +98,7 @@ def test_the_gate_never_lets_a_random_stream_out_of_its_limits(stream: Stream) -
         result = stream.tick(wanted, dt, age=age * (fault > 0.9))
         statuses.add(result.status)
         assert violations(before, velocities, result.positions, dt, limits.joints) == 0
-        tcp = stream.gate._forward(result.positions)[:3, 3]
+        tcp = stream.gate.forward(result.positions)[:3, 3]
         assert (tcp >= np.array(limits.workspace_low) - 1e-9).all()
         assert (tcp <= np.array(limits.workspace_high) + 1e-9).all()
         assert (result.status == "passed") == (not result.reasons)
@@ -275,7 +275,7 @@ def test_when_arm_starts_outside_its_limits_expect_only_the_way_back(stream: Str
     limits = stream.gate.limits.joints
     start = stream.positions.copy()
     start[3] = limits.upper[3] + 0.05
-    stream = Stream(SafetyGate(stream.gate.limits, stream.gate._forward), start)
+    stream = Stream(SafetyGate(stream.gate.limits, stream.gate.forward), start)
     outward = stream.tick(start + np.eye(7)[3] * 0.01)
     assert outward.positions[3] <= start[3]
     assert "panda_joint4: position limit" in outward.reasons[0]
@@ -286,7 +286,7 @@ def test_when_arm_starts_outside_its_limits_expect_only_the_way_back(stream: Str
 
 
 def test_when_arm_starts_at_all_zeros_expect_no_deadlock(stream: Stream) -> None:
-    stream = Stream(SafetyGate(stream.gate.limits, stream.gate._forward), np.zeros(7))
+    stream = Stream(SafetyGate(stream.gate.limits, stream.gate.forward), np.zeros(7))
     for _ in range(100):
         stream.tick(stream.positions - np.eye(7)[3] * 0.002)
     assert stream.positions[3] < -0.1
@@ -313,7 +313,7 @@ def test_when_tcp_would_go_below_the_minimum_height_expect_stop_above_it(stream:
         result = stream.tick(stream.positions + np.array([0.0, 0.01, 0.0, 0.0, 0.0, 0.0, 0.0]))
     assert result.status == "refused"
     assert "workspace" in result.reasons[-1]
-    assert 0.0 <= stream.gate._forward(stream.positions)[2, 3] < 0.05
+    assert 0.0 <= stream.gate.forward(stream.positions)[2, 3] < 0.05
 
 
 def test_when_step_is_a_jump_expect_refusal_naming_the_joint(stream: Stream) -> None:
@@ -324,7 +324,7 @@ def test_when_step_is_a_jump_expect_refusal_naming_the_joint(stream: Stream) -> 
 
 def test_when_configured_to_refuse_expect_no_clamping(stream: Stream) -> None:
     limits = replace(stream.gate.limits, violation="refuse")
-    stream = Stream(SafetyGate(limits, stream.gate._forward), stream.positions)
+    stream = Stream(SafetyGate(limits, stream.gate.forward), stream.positions)
     before = stream.positions
     result = stream.tick(before + np.eye(7)[1] * 0.15)
     assert result.status == "refused"

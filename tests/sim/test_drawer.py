@@ -87,15 +87,29 @@ def test_when_the_wrong_drawer_is_pushed_expect_failure(world: World) -> None:
         assert episode.measures["opening"] > 0.03 or episode.measures["others_closed"] > 0.01
 
 
-def test_when_the_push_stops_five_centimetres_short_expect_failure(world: World) -> None:
-    staged = stage(world, DRAWER, "test", 3)
+def _act_with_post_contact_off(world: World, staged: StagedScene, short: float) -> Episode:
+    """Carry out the true keypoints, the end of the push moved toward the hand by `short` metres."""
     out, _ = _opening_axis(world, staged)
     points = dict(staged.truth.points)
-    points["post_contact"] = points["post_contact"] + 0.05 * out
-    seen = in_image(replace(staged.truth, points=points), staged.frame)
-    episode = act(world, staged, Prediction(seen))
+    points["post_contact"] = points["post_contact"] + short * out
+    return act(world, staged, Prediction(in_image(replace(staged.truth, points=points), staged.frame)))
+
+
+def test_when_the_push_ends_nine_centimetres_short_expect_failure(world: World) -> None:
+    episode = _act_with_post_contact_off(world, stage(world, DRAWER, "test", 3), 0.09)
     assert not episode.success
     assert episode.measures["opening"] > 0.02
+
+
+@pytest.mark.parametrize("short", [0.03, -0.03])
+def test_when_the_push_ends_three_centimetres_off_expect_the_drawer_to_stop_it(
+    world: World, short: float
+) -> None:
+    """The push goes on until the closed drawer stops it, and presses no harder than the cabinet bears."""
+    for seed in (0, 1, 3):
+        episode = _act_with_post_contact_off(world, stage(world, DRAWER, "test", seed), short)
+        assert episode.success, (episode.reason, episode.measures)
+        assert episode.measures["cabinet_moved"] < 0.005
 
 
 def test_when_the_cabinet_is_pushed_beside_its_drawers_expect_failure(world: World) -> None:
