@@ -1,8 +1,8 @@
 """One Bullet world: a Panda at the origin, a table whose top is z = 0, a camera above.
 
 Resetting removes what was added and restores the state saved after construction; nothing fixed is loaded
-twice. With deterministic pair ordering this is exact: the same calls after a reset give the same bits, in
-this world, in another one, and in another process (a test proves it).
+twice. It is exact (`bullet` says how): the same calls after a reset or a restored state give the same bits,
+in this world, in another one, and in another process.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import numpy as np
 import pybullet as pb
 import pybullet_data
 from numpy.typing import NDArray
-from pybullet_utils.bullet_client import BulletClient
 
 from ..perception.frame import FloatArray, RgbdFrame
+from .bullet import Bullet
 from .camera import Camera, CameraConfig, Renderer
 from .objects import LinkPoint, ObjectModel, PlacedObject
 from .shadows import cast, light_camera, shadow_mask
@@ -121,7 +121,7 @@ class World:
 
     def __init__(self, config: WorldConfig | None = None) -> None:
         self.config = config or WorldConfig()
-        self.bullet = BulletClient(pb.DIRECT)
+        self.bullet = Bullet()
         self.files = Path(tempfile.mkdtemp(prefix="kalie_world_"))
         self._clean_up = weakref.finalize(self, shutil.rmtree, self.files, ignore_errors=True)
         self._placed: dict[int, PlacedObject] = {}
@@ -135,7 +135,7 @@ class World:
         self.table, self.floor = self._load_furniture()
         self._renderer = self._start_renderer()
         self._home()
-        self._base_state = self.bullet.saveState()
+        self._base_state = self.save()
 
     # ---- life ------------------------------------------------------------------------------------------
 
@@ -147,10 +147,12 @@ class World:
 
     def reset(self) -> None:
         """Back to the empty table with the arm at home; camera and light at their nominal settings."""
-        for placed in list(self._placed.values()):
-            self.remove(placed)
+        while self._placed:
+            body, _ = self._placed.popitem()
+            self.bullet.remove_last(body)
+        self.bullet.clear_filters()
         self._hooks.clear()
-        self.bullet.restoreState(self._base_state)
+        self.restore(self._base_state)
         self.hold_home()
         self.bullet.changeVisualShape(self.table, -1, rgbaColor=TABLE_COLOUR, textureUniqueId=-1)
         self.bullet.changeVisualShape(self.floor, -1, rgbaColor=FLOOR_COLOUR, textureUniqueId=-1)
@@ -159,12 +161,20 @@ class World:
         self.steps = 0
 
     def save(self) -> int:
-        """Save the state of everything now loaded; pass the handle to `restore`, then to `forget`."""
-        return self.bullet.saveState()
+        """Save the state of everything now loaded; pass the handle to `restore`, then to `forget`.
+
+        Contacts are found anew here, as in `restore`, so that going on from either gives the same bits.
+        """
+        handle = self.bullet.saveState()
+        self.restore(handle)
+        return handle
 
     def restore(self, handle: int) -> None:
         """Restore what `save` saved; the same objects must be loaded. Motor targets are not part of it."""
         self.bullet.restoreState(handle)
+        for body in (self.robot, self.table, self.floor, *self._placed):
+            self.bullet.forget_contacts(body)
+        self.bullet.performCollisionDetection()
 
     def forget(self, handle: int) -> None:
         """Free a saved state."""
@@ -208,11 +218,6 @@ class World:
             self.set_colour(placed, link, rgba)
         self._placed[body] = placed
         return placed
-
-    def remove(self, placed: PlacedObject) -> None:
-        """Take an object out of the world."""
-        del self._placed[placed.body]
-        self.bullet.removeBody(placed.body)
 
     def objects(self) -> tuple[PlacedObject, ...]:
         """Everything placed since the last reset, in order."""

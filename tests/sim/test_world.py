@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,9 +10,9 @@ import pytest
 
 from kalie.perception.depth import lift
 from kalie.sim.camera import Camera, CameraConfig
-from kalie.sim.objects import LinkPoint, ObjectModel
-from kalie.sim.urdf import Link, Part, urdf_text
-from kalie.sim.world import FLOOR_Z, TABLE, World
+from kalie.sim.objects import LinkPoint, ObjectModel, PlacedObject
+from kalie.sim.urdf import Joint, Link, Part, urdf_text
+from kalie.sim.world import FLOOR_Z, TABLE, World, yaw_quaternion
 
 CUBE = ObjectModel(
     "clutter",
@@ -21,6 +22,41 @@ CUBE = ObjectModel(
         [Link("base", (Part("box", (0.04, 0.04, 0.04), (0, 0, 0.02), colour=(1, 0, 0, 1), mass=0.1),))],
     ),
     {"top": LinkPoint((0, 0, 0.04))},
+)
+TRAY = ObjectModel(
+    "clutter",
+    "tray",
+    urdf_text(
+        "tray",
+        [
+            Link(
+                "base",
+                (
+                    Part("box", (0.2, 0.2, 0.01), (0, 0, 0.005), mass=0.1),
+                    *(Part("box", (0.01, 0.2, 0.02), (x, 0, 0.02), mass=0.02) for x in (-0.095, 0.095)),
+                    *(Part("box", (0.2, 0.01, 0.02), (0, y, 0.02), mass=0.02) for y in (-0.095, 0.095)),
+                ),
+            )
+        ],
+    ),
+    {},
+)
+LEVER = ObjectModel(
+    "clutter",
+    "lever",
+    urdf_text(
+        "lever",
+        [
+            Link("base", (Part("box", (0.03, 0.03, 0.03), mass=0.1),)),
+            Link("arm", (Part("box", (0.06, 0.01, 0.01), (0.03, 0, 0)),)),
+            Link("tip", (Part("sphere", (0.01, 0, 0)),)),
+        ],
+        [
+            Joint("base", "arm", "continuous", (0.02, 0, 0.02), axis=(0, 0, 1)),
+            Joint("arm", "tip", "fixed", (0.07, 0, 0)),
+        ],
+    ),
+    {},
 )
 SPOTS = [(0.3, 0.3), (0.7, -0.3), (0.3, -0.3), (0.7, 0.3), (0.5, 0.0)]
 
@@ -135,17 +171,82 @@ def test_same_calls_give_the_same_bits_after_resets_and_in_another_world(world: 
     other.close()
 
 
-def test_a_restored_state_goes_on_with_the_same_bits(world: World) -> None:
-    cubes = [world.load(CUBE, (0.5 + 0.004 * i, 0, 0.05 + 0.05 * i)) for i in range(3)]
-    world.step(30)
+def _history(world: World, things: list[PlacedObject], steps: int) -> bytes:
+    poses = []
+    for _ in range(steps):
+        world.step()
+        poses += [world.pose(thing) for thing in things]
+    return np.array(poses).tobytes()
+
+
+def test_when_a_state_is_restored_expect_the_bits_of_going_on_from_the_save(world: World) -> None:
+    # A tray is one link of several parts, of which Bullet itself restores the contacts of one only.
+    things = [world.load(TRAY, (0.5, 0, 0.02), yaw_quaternion(0.4))]
+    things += [world.load(CUBE, (0.5 + 0.004 * i, 0.002 * i, 0.05 + 0.05 * i)) for i in range(3)]
+    world.step(60)
     state = world.save()
-    ends = []
-    for _ in range(2):
+    first = _history(world, things, 100)
+    for push in (0.0, 0.3):
+        for thing in things:
+            world.bullet.resetBaseVelocity(thing.body, (push, 0, 0), (0, 0, push))
+        world.step(20)
         world.restore(state)
-        world.step(300)
-        ends.append(np.array([world.pose(cube) for cube in cubes]).tobytes())
+        assert _history(world, things, 100) == first
     world.forget(state)
-    assert ends[0] == ends[1]
+
+
+def test_when_a_state_is_restored_expect_contacts_at_once(world: World) -> None:
+    cube = world.load(CUBE, (0.5, 0, 0))
+    world.settle(0.1)
+    state = world.save()
+    assert world.touching(cube, world.table)
+    world.bullet.resetBasePositionAndOrientation(cube.body, (0.5, 0, 0.3), (0, 0, 0, 1))
+    world.step()
+    assert not world.touching(cube, world.table)
+    world.restore(state)
+    assert world.touching(cube, world.table)
+    world.forget(state)
+
+
+def test_when_a_scene_had_jointed_things_expect_no_trace_of_it_in_the_next(world: World) -> None:
+    fresh = World()
+    first = _tumble(fresh)
+    fresh.close()
+    for count in (1, 2, 3):
+        world.reset()
+        for index in range(count):
+            world.load(LEVER, (0.4, 0.1 * index, 0.02))
+            world.load(CUBE, (0.6, 0.1 * index, 0.0))
+        world.step(20)
+    assert _tumble(world) == first
+
+
+def test_when_a_load_failed_expect_no_trace_of_it_in_the_next_scene(world: World) -> None:
+    first = _tumble(world)
+    with pytest.raises(ValueError, match="cube"):
+        world.load(replace(CUBE, urdf="<robot"), (0.5, 0, 0))
+    assert _tumble(world) == first
+
+
+def test_when_two_things_may_pass_each_other_expect_those_of_the_next_scene_to_collide(world: World) -> None:
+    heights = []
+    for filtered in (True, False):
+        world.reset()
+        low, high = (world.load(CUBE, (0.5, 0, z), fixed_base=z < 0.1) for z in (0.0, 0.12))
+        if filtered:
+            world.bullet.setCollisionFilterPair(low.body, high.body, -1, -1, 0)
+        world.settle(0.5)
+        heights.append(world.keypoint(high, "top")[2])
+    assert heights[0] < 0.05
+    assert heights[1] > 0.07
+
+
+def test_a_world_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    world = World()
+    world.settle(0.05)
+    world.reset()
+    world.close()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_another_process_gives_the_same_bits(world: World) -> None:
@@ -157,6 +258,4 @@ def test_another_process_gives_the_same_bits(world: World) -> None:
         "print('digest', hashlib.sha256(module._tumble(module.World())).hexdigest())\n"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    import hashlib
-
     assert f"digest {hashlib.sha256(_tumble(world)).hexdigest()}" in printed
