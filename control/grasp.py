@@ -27,6 +27,10 @@ class GraspSettings:
         tip_depth: how far below the object's top the finger tips reach.
         least_rise: what rises less than this above the support is the support.
         search: how far from the keypoint the object may be, and how far the grasp may move.
+        spacing: between the places that are tried.
+        likely: what the keypoint is expected to err by.
+        likely_turn: what the yaw is expected to err by.
+        firm: narrower by this is worth as much as nearer to the keypoint by `likely`.
         gap: two points farther apart than this along the closing axis belong to different things.
         max_turn: largest change of the predicted yaw.
         turn_step: between candidate yaws.
@@ -39,7 +43,11 @@ class GraspSettings:
     clearance: float = 0.004
     tip_depth: float = 0.025
     least_rise: float = 0.006
-    search: float = 0.03
+    search: float = 0.04
+    spacing: float = 0.008
+    likely: float = 0.015
+    likely_turn: float = 0.3
+    firm: float = 0.01
     gap: float = 0.009
     max_turn: float = 0.8
     turn_step: float = 0.1
@@ -87,20 +95,17 @@ def refine_grasp(
     cloud = _object_points(frame, point, support + settings.least_rise, settings)
     if not len(cloud):
         return None
-    nearest = cloud[np.argmin(np.sum((cloud[:, :2] - point[:2]) ** 2, axis=1))]
-    if np.hypot(*(nearest[:2] - point[:2])) > settings.search:
-        return None
-    count = int(settings.max_turn / settings.turn_step)
-    turns = settings.turn_step * np.arange(-count, count + 1)
-    closures = [_closure(cloud, nearest[:2], _turned(closing_axis, t), float(t), settings) for t in turns]
-    fitting = [c for c in closures if c is not None and _fits(c, settings)]
-    if not fitting:
-        return None
-    # Nearly equal widths are told apart by the turn.
-    best = min(fitting, key=lambda closure: closure.width + 0.004 * abs(closure.turn))
-    enough = best.width + settings.clearly
-    best = next((closure for closure in fitting if closure.turn == 0.0 and closure.width < enough), best)
-    if np.hypot(*(best.middle - point[:2])) > settings.search:
+    best, least = None, np.inf
+    for centre in _centres(cloud, point, settings):
+        closure = _narrowest(cloud, centre, closing_axis, settings)
+        if closure is None:
+            continue
+        moved = float(np.hypot(*(closure.middle - point[:2])))
+        cost = (moved / settings.likely) ** 2 + (closure.turn / settings.likely_turn) ** 2
+        cost += closure.width / settings.firm
+        if moved <= settings.search and cost < least:
+            best, least = closure, cost
+    if best is None:
         return None
     beside = min(best.room - settings.finger_thickness, (settings.jaw_limit - best.width) / 2)
     refined = np.array([*best.middle, best.top])
@@ -114,6 +119,31 @@ def _object_points(frame: RgbdFrame, point: FloatArray, floor: float, settings: 
     cloud = points_around(frame, frame.project(point)[0], 1.5 * reach, point)
     near = (np.abs(cloud[:, :2] - point[:2]) < reach).all(axis=1) & (cloud[:, 2] > floor)
     return cloud[near]
+
+
+def _centres(cloud: FloatArray, point: FloatArray, settings: GraspSettings) -> FloatArray:
+    """Where to try (N, 2): the object's point nearest to `point`, and its points around, thinned."""
+    offsets = cloud[:, :2] - point[:2]
+    order = np.argsort(np.hypot(*offsets.T), kind="stable")
+    order = order[np.hypot(*offsets[order].T) <= settings.search]
+    _, first = np.unique(np.floor(offsets[order] / settings.spacing), axis=0, return_index=True)
+    return cloud[order[np.sort(first)], :2]
+
+
+def _narrowest(
+    cloud: FloatArray, centre: FloatArray, closing_axis: FloatArray, settings: GraspSettings
+) -> _Closure | None:
+    """What the jaws can close on at a centre: along the predicted yaw, or one that is clearly narrower."""
+    count = int(settings.max_turn / settings.turn_step)
+    turns = settings.turn_step * np.arange(-count, count + 1)
+    closures = [_closure(cloud, centre, _turned(closing_axis, t), float(t), settings) for t in turns]
+    fitting = [c for c in closures if c is not None and _fits(c, settings)]
+    if not fitting:
+        return None
+    # Nearly equal widths are told apart by the turn.
+    best = min(fitting, key=lambda closure: closure.width + 0.004 * abs(closure.turn))
+    enough = best.width + settings.clearly
+    return next((closure for closure in fitting if closure.turn == 0.0 and closure.width < enough), best)
 
 
 def _turned(axis: FloatArray, angle: float) -> FloatArray:

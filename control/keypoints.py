@@ -137,18 +137,17 @@ def require_stroke(points: LiftedKeypoints) -> None:
         raise PlanError("pre_contact, target and post_contact contradict: the stroke would turn back")
 
 
-def straight_stroke(points: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The first and last (3,) of points (N, 3), in order along a stroke, moved onto one level straight line.
+def straightened(points: FloatArray) -> FloatArray:
+    """Points (N, 3), in order along a stroke, moved onto one level straight line.
 
     Each point errs on its own, so that a line fitted to all of them (least squares, seen from above) errs
     less than a path from one to the next. Its height is the points' median.
     """
     centre = points[:, :2].mean(axis=0)
     _, _, axes = np.linalg.svd(points[:, :2] - centre)
-    along = (points[[0, -1], :2] - centre) @ axes[0]
-    height = float(np.median(points[:, 2]))
-    first, last = (np.array([*(centre + share * axes[0]), height]) for share in along)
-    return first, last
+    along = (points[:, :2] - centre) @ axes[:1].T
+    heights = np.full((len(points), 1), np.median(points[:, 2]))
+    return np.hstack([centre + along * axes[0], heights])
 
 
 def _on_plane(frame: RgbdFrame, pixel: FloatArray, height: float) -> FloatArray:

@@ -8,7 +8,7 @@ under the hand's rotation R_c puts the TCP at q + R_c R_g^T (g - f) (MOKA, Fang 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -16,10 +16,12 @@ from scipy.spatial.transform import Rotation
 from ..affordance.schema import Affordance, KeypointName
 from ..perception.frame import FloatArray, RgbdFrame
 from .grasp import GraspSettings, refine_grasp
-from .keypoints import LiftedKeypoints, horizontal, lift_keypoints, require_stroke, straight_stroke
+from .keypoints import LiftedKeypoints, horizontal, lift_keypoints, require_stroke, straightened
 from .plan import MotionPlan, PhaseName, PlanError, Primitive, Waypoint
 
 UP = np.array([0.0, 0.0, 1.0])
+# What lies along the way of a stroke, in order, and of a pull.
+STROKE: tuple[KeypointName, ...] = ("pre_contact", "target", "post_contact")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class PrimitiveSettings:
         guarded: m/s of a push that contact is to stop.
         overtravel: m past post-contact that such a push may go on for.
         pull: m/s of a pull.
+        hang_clearance: m above where a cloth is wanted that it is let go; pressed onto the rod, it opens the
+            jaws.
         pour: m/s of the TCP while tilting; also carrying a scoop.
         pour_steps: waypoints along the arc of a tilt.
         pour_hold: seconds of holding still after a tilt.
@@ -62,6 +66,7 @@ class PrimitiveSettings:
     guarded: float = 0.1
     overtravel: float = 0.05
     pull: float = 0.08
+    hang_clearance: float = 0.006
     pour: float = 0.2
     pour_steps: int = 6
     pour_hold: float = 1.0
@@ -125,6 +130,7 @@ class _Grasp:
     """The hand at the grasp, and how it will carry the function point."""
 
     base_from_tcp: FloatArray
+    surface: FloatArray
     function: FloatArray
     width: float
     floor: float
@@ -166,7 +172,7 @@ def _grasp(scene: _Scene) -> _Grasp:
     floor = settings.support_height + settings.min_height
     tcp = np.array([surface[0], surface[1], max(surface[2] - settings.grasp_depth, floor)])
     width = settings.gripper_width if opening is None else opening
-    return _Grasp(pose(pointing_down(axis), tcp), function, width, floor)
+    return _Grasp(pose(pointing_down(axis), tcp), surface, function, width, floor)
 
 
 def _pick(scene: _Scene, grasp: _Grasp) -> list[Waypoint]:
@@ -200,33 +206,38 @@ def _line_yaw_between(tail: FloatArray, head: FloatArray) -> FloatArray:
     return _yaw_between(tail, head if float(tail @ head) >= 0 else -head)
 
 
-def _tool_turn(scene: _Scene, grasp: _Grasp, tail: KeypointName, head: KeypointName) -> FloatArray:
-    """The turn (3, 3) that lays the tool axis, grasp to function point, along a direction in the scene."""
+def _tool_turn(scene: _Scene, grasp: _Grasp, way: FloatArray) -> FloatArray:
+    """The turn (3, 3) that lays the tool axis, grasp to function point, along a way (3,) over the table."""
     scene.direction("grasp", "function")
     reach = grasp.function - grasp.base_from_tcp[:3, 3]
-    return _yawed(scene.tool_yaw) @ _yaw_between(reach, scene.direction(tail, head))
+    return _yawed(scene.tool_yaw) @ _yaw_between(reach, way)
 
 
 def _grasp_and_use(scene: _Scene) -> list[Waypoint]:
-    """Grasp a tool, lay its axis along the stroke, sweep the function point along it, lift the tool clear."""
+    """Grasp a tool, lay its axis along the stroke, sweep the function point along it, lift the tool clear.
+
+    The stroke is one straight line fitted to its three points.
+    """
     s, a = scene.settings, scene.affordance
     grasp = _grasp(scene)
     scene.direction("pre_contact", "target")
-    turn = _tool_turn(scene, grasp, "pre_contact", "post_contact")
+    scene.direction("pre_contact", "post_contact")
     require_stroke(scene.points)
-    resting = float(grasp.function[2])
-
-    def at(name: KeypointName, height: float | None) -> FloatArray:
-        x, y, _ = scene.points[name]
-        return grasp.carrying(np.array([x, y, resting + (height or 0.0)]), turn)
-
-    pre, post = at("pre_contact", a.pre_height), at("post_contact", a.post_height)
+    stroke = straightened(np.array([scene.points[name] for name in STROKE]))
+    turn = _tool_turn(scene, grasp, stroke[-1] - stroke[0])
+    heights = [
+        grasp.function[2] + (height or 0.0) for height in (a.pre_height, a.target_height, a.post_height)
+    ]
+    pre, target, post = (
+        grasp.carrying(np.array([*point[:2], height]), turn)
+        for point, height in zip(stroke, heights, strict=True)
+    )
     return [
         *_pick(scene, grasp),
         _holding(s, "lift", raised_by(grasp.base_from_tcp, s.lift_height), s.fast),
         _holding(s, "approach_contact", raised_by(pre, s.lift_height), s.fast),
         _holding(s, "pre_contact", pre, s.slow),
-        _holding(s, "target", at("target", a.target_height), s.use),
+        _holding(s, "target", target, s.use),
         _holding(s, "post_contact", post, s.use),
         _holding(s, "retreat", raised_by(post, s.lift_height), s.fast),
     ]
@@ -246,7 +257,7 @@ def _push(scene: _Scene) -> list[Waypoint]:
         scene.direction("pre_contact", "post_contact")
         require_stroke(scene.points)
         ends.append(scene.raised("post_contact", a.post_height))
-    start, end = straight_stroke(np.array(ends))
+    start, *_, end = straightened(np.array(ends))
     ahead = (end - start) / np.linalg.norm(end - start)
     hand = pointing_down(np.cross(UP, ahead))
     pre, clear = pose(hand, start), raised_by(pose(hand, start), s.approach_height)
@@ -263,14 +274,16 @@ def _push(scene: _Scene) -> list[Waypoint]:
 
 
 def _hang(scene: _Scene) -> list[Waypoint]:
-    """Pinch a cloth, carry it over a rod, lay it across, let go."""
+    """Pinch a cloth, carry it over a rod, lay it across where it is held, let go."""
     s, a = scene.settings, scene.affordance
     grasp = _grasp(scene)
+    grasp = replace(grasp, function=grasp.surface)
     turn = np.eye(3)
     if "pre_contact" in scene.points and "post_contact" in scene.points:
         across = scene.direction("pre_contact", "post_contact")
         turn = _line_yaw_between(grasp.base_from_tcp[:3, 1], across)
-    place = grasp.carrying(scene.points.ridge("target", s.ridge_radius) + (a.target_height or 0.0) * UP, turn)
+    height = (a.target_height or 0.0) + s.hang_clearance
+    place = grasp.carrying(scene.points.ridge("target", s.ridge_radius) + height * UP, turn)
     carry = max(grasp.base_from_tcp[2, 3] + s.lift_height, place[2, 3] + s.approach_height)
     above = raised_by(place, carry - place[2, 3])
     return [
@@ -288,7 +301,9 @@ def _pour(scene: _Scene) -> list[Waypoint]:
     s, a = scene.settings, scene.affordance
     grasp = _grasp(scene)
     has_pre = "pre_contact" in scene.points
-    turn = _tool_turn(scene, grasp, "pre_contact", "target") if has_pre else _yawed(scene.tool_yaw)
+    turn = _yawed(scene.tool_yaw)
+    if has_pre:
+        turn = _tool_turn(scene, grasp, scene.direction("pre_contact", "target"))
     lip = scene.raised("target", a.target_height)
     over = grasp.carrying(lip, turn)
     carry = max(grasp.base_from_tcp[2, 3] + s.lift_height, float(over[2, 3]))
@@ -319,13 +334,18 @@ def _tilts(scene: _Scene, grasp: _Grasp, turn: FloatArray) -> list[FloatArray]:
 
 
 def _pull(scene: _Scene) -> list[Waypoint]:
-    """Grasp and pull straight to the target at the height of the grasp, without turning; let go."""
+    """Grasp and pull straight as far as the target, level and without turning; let go.
+
+    The way out is the mean of those from the grasp to the points ahead of it, so that none of them bends it.
+    """
     s = scene.settings
-    grasp = _grasp(scene)
-    way = scene.points["target"] - scene.points["grasp"]
     scene.direction("grasp", "target")
-    end = grasp.base_from_tcp.copy()
-    end[:2, 3] += way[:2]
+    grasp = _grasp(scene)
+    start = grasp.base_from_tcp[:3, 3]
+    ahead = [scene.points[name] - start for name in STROKE if name in scene.points]
+    out = np.sum(ahead, axis=0) * (1.0, 1.0, 0.0)
+    out /= np.linalg.norm(out)
+    end = pose(grasp.base_from_tcp[:3, :3], start + float((scene.points["target"] - start) @ out) * out)
     return [
         *_pick(scene, grasp),
         _holding(s, "target", end, s.pull),

@@ -59,6 +59,23 @@ def test_a_keypoint_beside_the_object_snaps_to_it() -> None:
     assert refined.point[2] == pytest.approx(0.03, abs=0.003)
 
 
+def test_a_keypoint_on_the_low_part_of_an_object_snaps_to_the_part_that_fits_the_jaws() -> None:
+    """A fold standing up from a cloth, a handle beside a broad head: the height is that part's own."""
+    cloth, fold = Box((0.55, 0.0), (0.2, 0.1, 0.008)), Box((0.55, 0.0), (0.02, 0.1, 0.04))
+    for off in (-0.03, 0.02, 0.03):
+        refined = refine(render([cloth, fold]), (0.55 + off, 0.01, 0.008), 0.1)
+        assert refined is not None
+        np.testing.assert_allclose(refined.point, [0.55, 0.01, 0.04], atol=0.006)
+
+
+def test_a_grasp_moves_no_farther_along_the_object_than_it_must() -> None:
+    frame = render([Box((0.55, 0.0), (0.02, 0.2, 0.03))])
+    for y in (-0.06, 0.0, 0.06):
+        refined = refine(frame, (0.565, y, 0.0), 0.2)
+        assert refined is not None
+        np.testing.assert_allclose(refined.point[:2], [0.55, y], atol=0.006)
+
+
 @pytest.mark.parametrize(
     ("boxes", "why"),
     [
@@ -73,7 +90,7 @@ def test_when_nothing_fits_the_jaws_expect_none(boxes: list[Box], why: str) -> N
 
 
 def test_when_a_neighbour_leaves_no_room_for_a_finger_expect_none() -> None:
-    bars = [Box((0.55 + dx, 0.0), (0.02, 0.2, 0.03)) for dx in (-0.034, 0.0, 0.034)]
+    bars = [Box((0.55 + 0.032 * n, 0.0), (0.02, 0.2, 0.03)) for n in range(-2, 3)]
     frame = render(bars)
     assert refine(frame, (0.55, 0.0, 0.03), 0.0) is None
 

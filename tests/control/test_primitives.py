@@ -182,7 +182,7 @@ def test_hang_lays_the_closing_axis_across_the_rod_and_lets_go_above_it() -> Non
     )
     phases = by_phase(plan("hang", a, frame, PLAIN))
     placed = function_at(plan("hang", a, frame, PLAIN), "target", np.array([0.45, -0.15, 0.02]))
-    np.testing.assert_allclose(placed, [0.6, 0.1, 0.292], atol=2 * PIXEL)
+    np.testing.assert_allclose(placed, [0.6, 0.1, 0.292 + PLAIN.hang_clearance], atol=2 * PIXEL)
     assert abs(phases["target"].base_from_tcp[:3, 1] @ [1.0, 0.0, 0.0]) > 0.99
     assert phases["release"].gripper_width == PLAIN.gripper_width
     np.testing.assert_array_equal(phases["release"].base_from_tcp, phases["target"].base_from_tcp)
@@ -201,7 +201,7 @@ def test_hang_finds_the_rod_beside_a_misplaced_target(off: float) -> None:
         target_height=0.0,
     )
     placed = function_at(plan("hang", a, frame, PLAIN), "target", np.array([0.45, -0.15, 0.02]))
-    np.testing.assert_allclose(placed, [0.6, 0.1, 0.262], atol=3 * PIXEL)
+    np.testing.assert_allclose(placed, [0.6, 0.1, 0.262 + PLAIN.hang_clearance], atol=3 * PIXEL)
 
 
 def pour_scene() -> tuple[RgbdFrame, Affordance, FloatArray]:
@@ -279,6 +279,19 @@ def test_pull_moves_straight_and_level_to_the_target_then_lets_go() -> None:
     np.testing.assert_allclose(end[:2, 3], [0.4, 0.0], atol=PIXEL)
     assert phases["target"].speed == PLAIN.pull
     assert [w.phase for w in motion.waypoints][-2:] == ["release", "retreat"]
+
+
+def test_no_single_point_bends_a_pull() -> None:
+    frame = render([Box((0.5, 0.0), (0.06, 0.02, 0.02))])
+    points = {"pre_contact": (0.435, 0.0), "target": (0.4, 0.0), "post_contact": (0.385, 0.0)}
+    straight = simple(frame, grasp=(0.5, 0.0, 0.02), **{k: (*xy, 0.0) for k, xy in points.items()})
+    way = np.array([-1.0, 0.0])
+    for name, (x, y) in points.items():
+        bent = straight.with_keypoints({name: keypoint(frame, x, y + 0.03)})  # pyright: ignore
+        phases = by_phase(plan("pull", bent, frame, PLAIN))
+        pulled = (position(phases["target"]) - position(phases["grasp"]))[:2]
+        assert np.linalg.norm(pulled) == pytest.approx(0.1, abs=0.012)
+        assert pulled @ way / np.linalg.norm(pulled) > np.cos(np.radians(8))
 
 
 def test_refinement_moves_the_grasp_onto_the_handle() -> None:
