@@ -10,7 +10,7 @@
 * reset: restoring a scene, beside loading it anew
 * episode: stage, plan, move and judge, without prediction (at most 1 s)
 
-Timings alternate between the two sides in blocks, and the fastest blocks are compared.
+Both sides take turns in blocks of calls; a ratio is the median over the pairs of blocks, a time the fastest.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pybullet as pb
@@ -30,21 +32,29 @@ from kalie.sim.episode import act, oracle
 from kalie.sim.registry import task
 from kalie.sim.staging import stage
 from kalie.sim.task import Judgement, Scene
-from kalie.sim.world import ARM_FORCES, ARM_JOINTS, FINGER_JOINTS, TCP_LINK, World, WorldConfig
+from kalie.sim.world import (
+    ARM_FORCES,
+    ARM_JOINTS,
+    FINGER_FORCE,
+    FINGER_JOINTS,
+    FINGER_OPEN,
+    TCP_LINK,
+    World,
+    WorldConfig,
+)
 
 PANDA_GYM = """
-import time, gymnasium, panda_gym
+import sys, time, gymnasium, panda_gym
 env = gymnasium.make("PandaReachJoints-v3").unwrapped
 env.reset(seed=0)
-actions = [env.action_space.sample() for _ in range(450)]
-for action in actions[:50]: env.step(action)
-times = []
-for block in range(50, 450, 20):
+print("SUBSTEPS", env.sim.n_substeps, flush=True)
+for line in sys.stdin:
+    actions = [env.action_space.sample() for _ in range(int(line))]
     start = time.process_time()
-    for action in actions[block : block + 20]: env.step(action)
-    times.append((time.process_time() - start) / 20)
-print("SECONDS", min(times), env.sim.n_substeps)
+    for action in actions: env.step(action)
+    print("SECONDS", time.process_time() - start, flush=True)
 """
+BLOCK = 20
 
 
 class Reach:
@@ -64,18 +74,29 @@ class Reach:
         return Judgement(distance < 0.05, {"distance": distance})
 
 
+class Compared(NamedTuple):
+    """CPU seconds of one call of each side, and the median ratio of ours to theirs."""
+
+    ours: float
+    theirs: float
+    ratio: float
+
+
+def timed(call: Callable[[], object], count: int) -> float:
+    """CPU seconds of so many calls."""
+    start = time.process_time()
+    for _ in range(count):
+        call()
+    return time.process_time() - start
+
+
 def compare(
-    ours: Callable[[], object], theirs: Callable[[], object], rounds: int, block: int = 1
-) -> tuple[float, float]:
-    """CPU seconds of one call of each: the fastest of `rounds` blocks of calls, taken in turns."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for side, call in enumerate((ours, theirs)):
-            start = time.process_time()
-            for _ in range(block):
-                call()
-            times[side].append((time.process_time() - start) / block)
-    return min(times[0]), min(times[1])
+    ours: Callable[[int], float], theirs: Callable[[int], float], rounds: int, block: int = 1
+) -> Compared:
+    """Compare two functions from a number of calls to CPU seconds, in turns."""
+    pairs = [(ours(block), theirs(block)) for _ in range(rounds)]
+    fastest = (min(side) / block for side in zip(*pairs, strict=True))
+    return Compared(*fastest, statistics.median(mine / other for mine, other in pairs))
 
 
 def camera() -> dict[str, float]:
@@ -91,9 +112,9 @@ def camera() -> dict[str, float]:
     def bare() -> None:
         world.bullet.getCameraImage(size, size, *matrices, shadow=0, renderer=pb.ER_TINY_RENDERER)
 
-    ours, theirs = compare(world.render, bare, 40)
+    ours, theirs, ratio = compare(partial(timed, world.render), partial(timed, bare), 40)
     env.close()
-    return {"camera_ms": 1e3 * ours, "bare_camera_ms": 1e3 * theirs, "camera_ratio": ours / theirs}
+    return {"camera_ms": 1e3 * ours, "bare_camera_ms": 1e3 * theirs, "camera_ratio": ratio}
 
 
 def random_actions() -> Iterator[np.ndarray]:
@@ -109,7 +130,11 @@ def raw_step(world: World, targets: list[float], substeps: int) -> None:
         world.robot, ARM_JOINTS, pb.POSITION_CONTROL, targetPositions=targets, forces=ARM_FORCES
     )
     world.bullet.setJointMotorControlArray(
-        world.robot, FINGER_JOINTS, pb.POSITION_CONTROL, targetPositions=(0.04, 0.04), forces=(30, 30)
+        world.robot,
+        FINGER_JOINTS,
+        pb.POSITION_CONTROL,
+        targetPositions=(FINGER_OPEN, FINGER_OPEN),
+        forces=(FINGER_FORCE, FINGER_FORCE),
     )
     for _ in range(substeps):
         world.bullet.stepSimulation()
@@ -132,15 +157,15 @@ def steps() -> dict[str, float]:
     def theirs() -> None:
         raw_step(copy.world, reached.pop(0), substeps)
 
-    step, raw = compare(ours, theirs, 30, 20)
-    restored, _ = compare(env.reset, lambda: None, 5, 20)
-    rebuilt, _ = compare(lambda: env.reset(seed=0), lambda: None, 5)
+    step, raw, ratio = compare(partial(timed, ours), partial(timed, theirs), 40, BLOCK)
+    restored = min(timed(env.reset, 20) / 20 for _ in range(5))
+    rebuilt = min(timed(lambda: env.reset(seed=0), 1) for _ in range(5))
     env.close()
     copy.close()
     return {
         "step_ms": 1e3 * step,
         "raw_step_ms": 1e3 * raw,
-        "step_ratio": step / raw,
+        "step_ratio": ratio,
         "reset_ms": 1e3 * restored,
         "rebuild_ms": 1e3 * rebuilt,
     }
@@ -149,21 +174,36 @@ def steps() -> dict[str, float]:
 def panda_gym(python: str) -> dict[str, float]:
     """Control steps per CPU second, ours over panda-gym's, with equal physics on the same bare scene."""
     command = [python, "-c", PANDA_GYM]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
-    line = next(line for line in printed.splitlines() if line.startswith("SECONDS"))
-    theirs, substeps = (float(value) for value in line.split()[1:])
-    env = ManipulationEnv(world=WorldConfig(time_step=PERIOD / substeps))
-    env.task = Reach()  # pyright: ignore[reportAttributeAccessIssue]
-    env.reset(seed=0)
-    actions = random_actions()
-    ours, _ = compare(lambda: env.step(next(actions)), lambda: None, 20, 20)
-    env.close()
+    with subprocess.Popen(  # noqa: S603
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        substeps = answer(process, "SUBSTEPS")
+        env = ManipulationEnv(world=WorldConfig(time_step=PERIOD / substeps))
+        env.task = Reach()  # pyright: ignore[reportAttributeAccessIssue]
+        env.reset(seed=0)
+        actions = random_actions()
+
+        def theirs(count: int) -> float:
+            print(count, file=process.stdin)
+            return answer(process, "SECONDS")
+
+        ours, other, ratio = compare(partial(timed, lambda: env.step(next(actions))), theirs, 40, BLOCK)
+        env.close()
     return {
         "reach_step_ms": 1e3 * ours,
-        "panda_gym_step_ms": 1e3 * theirs,
+        "panda_gym_step_ms": 1e3 * other,
         "panda_gym_substeps": substeps,
-        "steps_against_panda_gym": theirs / ours,
+        "steps_against_panda_gym": 1 / ratio,
     }
+
+
+def answer(process: subprocess.Popen[str], name: str) -> float:
+    """The value of the next line that begins with a name; PyBullet prints lines of its own."""
+    assert process.stdout is not None  # noqa: S101
+    for line in process.stdout:
+        if line.startswith(name):
+            return float(line.split()[1])
+    raise RuntimeError(f"panda-gym's process ended before it said {name}")
 
 
 def episodes() -> dict[str, float]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-import pybullet as pb
 
 from ..control.arm import ArmState
 from ..control.gated import ExecutionSettings, GatedArm
@@ -14,10 +13,9 @@ from ..control.kinematics import Kinematics
 from ..control.robot import panda_config
 from ..control.safety import SafetyGate, SafetyLimits
 from ..perception.frame import FloatArray
-from .world import ARM_FORCES, ARM_JOINTS, FINGER_FORCE, FINGER_JOINTS, PANDA_URDF, World
+from .world import ARM_JOINTS, FINGER_JOINTS, PANDA_URDF, World
 
 JOINT_NAMES = tuple(f"panda_joint{index}" for index in range(1, 8))
-FINGER_SPEED = 0.2
 
 
 @cache
@@ -33,18 +31,12 @@ class SimulatedDriver:
         world: the world whose Panda this is.
         period: seconds between commands, a multiple of the world's time step.
         on_period: called after every control period, e.g. to film.
-        interpolate: whether motor targets move at every physics step (smooth) or once a period (cheap).
     """
 
     def __init__(
-        self,
-        world: World,
-        period: float = 1 / 60,
-        on_period: Callable[[], None] | None = None,
-        interpolate: bool = True,
+        self, world: World, period: float = 1 / 60, on_period: Callable[[], None] | None = None
     ) -> None:
         self.world = world
-        self._interpolate = interpolate
         self._steps = max(1, round(period / world.config.time_step))
         self._on_period = on_period
         self._last: FloatArray | None = None
@@ -81,11 +73,10 @@ class SimulatedDriver:
         """
         start = positions if self._last is None else self._last
         velocity = (positions - start) / (self._steps * self.world.config.time_step)
-        self._drive_fingers(gripper_width)
-        targets = self._steps if self._interpolate else 1
-        for index in range(1, targets + 1):
-            self._drive(start + (positions - start) * (index / targets), velocity)
-            self.world.step(self._steps // targets)
+        self.world.drive_jaws(gripper_width)
+        for index in range(1, self._steps + 1):
+            self._drive(start + (positions - start) * (index / self._steps), velocity)
+            self.world.step()
         self._last = np.array(positions)
         if self._on_period is not None:
             self._on_period()
@@ -96,25 +87,7 @@ class SimulatedDriver:
         self._drive(self._last, np.zeros(7))
 
     def _drive(self, positions: FloatArray, velocities: FloatArray) -> None:
-        self.world.bullet.setJointMotorControlArray(
-            self.world.robot,
-            ARM_JOINTS,
-            pb.POSITION_CONTROL,
-            targetPositions=positions.tolist(),
-            targetVelocities=velocities.tolist(),
-            forces=ARM_FORCES,
-        )
-
-    def _drive_fingers(self, width: float) -> None:
-        for finger in FINGER_JOINTS:
-            self.world.bullet.setJointMotorControl2(
-                self.world.robot,
-                finger,
-                pb.POSITION_CONTROL,
-                targetPosition=width / 2,
-                force=FINGER_FORCE,
-                maxVelocity=FINGER_SPEED,
-            )
+        self.world.drive_arm(positions.tolist(), velocities.tolist())
 
 
 class SimulatedArm(GatedArm):

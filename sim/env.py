@@ -20,10 +20,11 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ..control.arm import ArmState
 from ..control.safety import JointCommand, SafetyGate, SafetyLimits
 from ..perception.frame import FloatArray, ImageArray
-from .arm import SimulatedDriver, panda_kinematics
-from .objects import PlacedObject, Split
+from .arm import panda_kinematics
+from .objects import Split
 from .registry import TASK_NAMES, Registry, task
 from .staging import Arrangement, arrange_first
 from .task import Scene, TaskName
@@ -71,6 +72,7 @@ class ManipulationEnv(gym.Env[ObservationDict, NDArray[np.float32]]):
         self._image, self._registry = image, registry
         self._kinematics = panda_kinematics()
         self._arranged: Arrangement | None = None
+        self._substeps = max(1, round(PERIOD / self.world.config.time_step))
         self._state = -1
         self._start_steps = 0
         parts: dict[str, spaces.Space[Any]] = {
@@ -99,11 +101,10 @@ class ManipulationEnv(gym.Env[ObservationDict, NDArray[np.float32]]):
         self.world.restore(self._state)
         self.world.hold_home()
         self.world.steps = self._start_steps
-        self._driver = SimulatedDriver(self.world, PERIOD, interpolate=False)
         self._gate = SafetyGate(SafetyLimits(self._kinematics.limits), self._kinematics.forward)
-        self._measured = self._driver.state()
+        self._measured = self._measure()
         self._sent = self._measured.positions
-        self._gate.start(self._sent, self._driver.now())
+        self._gate.start(self._sent, self._measured.stamp)
         return self._observe(), self._info()
 
     def step(self, action: NDArray[np.float32]) -> tuple[ObservationDict, float, bool, bool, dict[str, Any]]:
@@ -113,12 +114,9 @@ class ManipulationEnv(gym.Env[ObservationDict, NDArray[np.float32]]):
             InvalidAction: the action is not eight finite numbers; nothing has moved.
         """
         command = self._checked(action)
-        target = self._sent + MAX_DELTA * command[:7]
-        now = self._driver.now()
-        result = self._gate.check(JointCommand(target, now), self._measured, now)
-        self._sent = result.positions
-        self._driver.send(self._sent, float((command[7] + 1) / 2 * JAW_LIMIT))
-        self._measured = self._driver.state()
+        measured = self._measured
+        target = JointCommand(self._sent + MAX_DELTA * command[:7], measured.stamp)
+        self._move(self._gate.check(target, measured, measured.stamp).positions, float(command[7]))
         info = self._info()
         return self._observe(), float(info["success"]), bool(info["success"]), False, info
 
@@ -136,6 +134,18 @@ class ManipulationEnv(gym.Env[ObservationDict, NDArray[np.float32]]):
         self._arranged = arrange_first(self.world, self.task, self._split, scene_seed, self._registry)
         self._state, self._start_steps = self.world.save(), self.world.steps
 
+    def _move(self, positions: FloatArray, jaws: float) -> None:
+        velocities = (positions - self._sent) / PERIOD
+        self.world.drive_arm(positions.tolist(), velocities.tolist())
+        self.world.drive_jaws((jaws + 1) / 2 * JAW_LIMIT)
+        self.world.step(self._substeps)
+        self._sent, self._measured = positions, self._measure()
+
+    def _measure(self) -> ArmState:
+        positions, velocities = self.world.joint_states()
+        stamp = self.world.steps * self.world.config.time_step
+        return ArmState(positions[:7], velocities[:7], float(positions[7] + positions[8]), stamp)
+
     def _checked(self, action: NDArray[np.float32]) -> FloatArray:
         command = np.asarray(action, dtype=np.float64)
         if command.shape != (8,) or not np.isfinite(command).all():
@@ -143,20 +153,26 @@ class ManipulationEnv(gym.Env[ObservationDict, NDArray[np.float32]]):
         return command.clip(-1, 1)
 
     def _observe(self) -> ObservationDict:
-        state = self._measured
-        arm = np.concatenate([state.positions, state.velocities, [state.gripper_width]])
-        objects = np.stack([self._pose(role) for role in ROLES])
-        observation = {"arm": arm.clip(-10, 10), "objects": objects.clip(-10, 10)}
+        state, values = self._measured, np.zeros(15 + 7 * len(ROLES))
+        values[:7], values[7:14], values[14] = state.positions, state.velocities, state.gripper_width
+        values[15:] = self._poses()
+        values.clip(-10, 10, out=values)
+        observation = {"arm": values[:15], "objects": values[15:].reshape(len(ROLES), 7)}
         if self._image:
             observation["image"] = self.world.render().rgb
         return observation
 
-    def _pose(self, role: str) -> FloatArray:
-        placed: PlacedObject | None = self._scene().objects.get(role)
-        if placed is None:
-            return np.zeros(7)
-        position, quaternion = self.world.bullet.getBasePositionAndOrientation(placed.body)
-        return np.array([*position, *quaternion])
+    def _poses(self) -> list[float]:
+        """Position (m) and quaternion (x, y, z, w) of every role's object, one after another."""
+        poses: list[float] = []
+        for role in ROLES:
+            placed = self._scene().objects.get(role)
+            if placed is None:
+                poses += [0.0] * 7
+                continue
+            position, quaternion = self.world.bullet.getBasePositionAndOrientation(placed.body)
+            poses += [*position, *quaternion]
+        return poses
 
     def _scene(self) -> Scene:
         if self._arranged is None:

@@ -11,7 +11,7 @@ import hashlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -37,13 +37,17 @@ TCP_LINK = 11
 HOME = (0.0, -1.4, 0.0, -2.2, 0.0, 2.4, 0.785)
 ARM_FORCES = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
 FINGER_FORCE = 30.0
+FINGER_SPEED = 0.2
 JAW_LIMIT = 0.08
+# A finger's place in open jaws, metres: inside its stop, where Bullet would solve one more constraint.
+FINGER_OPEN = 0.0399
 FLOOR_Z = -0.45
 TABLE_THICKNESS = 0.04
 TABLE_COLOUR = (0.78, 0.74, 0.68, 1.0)
 FLOOR_COLOUR = (0.32, 0.33, 0.36, 1.0)
 UPRIGHT = (0.0, 0.0, 0.0, 1.0)
 Quaternion = tuple[float, float, float, float]
+Transform = tuple[Sequence[float], Sequence[float]]
 StepHook = Callable[[], None]
 
 
@@ -125,6 +129,7 @@ class World:
         self.files = Path(tempfile.mkdtemp(prefix="kalie_world_"))
         self._clean_up = weakref.finalize(self, shutil.rmtree, self.files, ignore_errors=True)
         self._placed: dict[int, PlacedObject] = {}
+        self._base_from_mass: dict[int, Transform] = {}
         self._hooks: list[StepHook] = []
         self._textures: dict[str, int] = {}
         self.camera = Camera.place(self.config.camera)
@@ -149,6 +154,7 @@ class World:
         """Back to the empty table with the arm at home; camera and light at their nominal settings."""
         while self._placed:
             body, _ = self._placed.popitem()
+            del self._base_from_mass[body]
             self.bullet.remove_last(body)
         self.bullet.clear_filters()
         self._hooks.clear()
@@ -213,6 +219,8 @@ class World:
         for index in range(self.bullet.getNumJoints(body)):
             links[self.bullet.getJointInfo(body, index)[12].decode()] = index
         placed = PlacedObject(model, body, links, np.array([x, y, z]), np.array(quaternion, dtype=np.float64))
+        local_position, local_quaternion = self.bullet.getDynamicsInfo(body, -1)[3:5]
+        self._base_from_mass[body] = self.bullet.invertTransform(local_position, local_quaternion)
         self._set_dynamics(placed)
         for link, rgba in model.colours.items():
             self.set_colour(placed, link, rgba)
@@ -225,22 +233,15 @@ class World:
 
     def pose(self, placed: PlacedObject, link: str = "base") -> FloatArray:
         """The (4, 4) pose of a link's URDF frame in the base frame."""
-        index = placed.links[link]
-        if index == -1:
-            position, quaternion = self._base_pose(placed.body)
-        else:
-            position, quaternion = self.bullet.getLinkState(placed.body, index, computeForwardKinematics=1)[
-                4:6
-            ]
-        matrix = np.eye(4)
-        matrix[:3, :3] = np.reshape(self.bullet.getMatrixFromQuaternion(quaternion), (3, 3))
-        matrix[:3, 3] = position
-        return matrix
+        position, quaternion = self._frame(placed, link)
+        a, b, c, d, e, f, g, h, i = self.bullet.getMatrixFromQuaternion(quaternion)
+        x, y, z = position
+        return np.array([[a, b, c, x], [d, e, f, y], [g, h, i, z], [0.0, 0.0, 0.0, 1.0]])
 
     def point(self, placed: PlacedObject, point: LinkPoint) -> FloatArray:
         """A point of an object, (3,) metres in the base frame."""
-        pose = self.pose(placed, point.link)
-        return pose[:3, :3] @ np.array(point.xyz) + pose[:3, 3]
+        frame = self._frame(placed, point.link)
+        return np.array(self.bullet.multiplyTransforms(*frame, point.xyz, UPRIGHT)[0])
 
     def keypoint(self, placed: PlacedObject, name: str) -> FloatArray:
         """A named keypoint of an object, (3,) metres in the base frame."""
@@ -257,7 +258,9 @@ class World:
     def bounds(self, placed: PlacedObject) -> tuple[FloatArray, FloatArray]:
         """Axis-aligned corners (3,), (3,) around all links, metres."""
         corners = [self.bullet.getAABB(placed.body, index) for index in placed.links.values()]
-        return np.min([low for low, _ in corners], axis=0), np.max([high for _, high in corners], axis=0)
+        lows, highs = zip(*corners, strict=True)
+        low = [min(axis) for axis in zip(*lows, strict=True)]
+        return np.array(low), np.array([max(axis) for axis in zip(*highs, strict=True)])
 
     def touching(self, placed: PlacedObject, body: int) -> bool:
         """Whether an object touches another body, as of the last step."""
@@ -284,16 +287,35 @@ class World:
 
     def hold_home(self) -> None:
         """Aim all motors at the home pose with open jaws."""
+        self.drive_arm(HOME, (0.0,) * len(HOME))
+        self.drive_jaws(JAW_LIMIT)
+
+    def drive_arm(self, positions: Sequence[float], velocities: Sequence[float]) -> None:
+        """Aim the arm's motors at joint positions, rad, with velocities, rad/s; seven of each."""
         self.bullet.setJointMotorControlArray(
-            self.robot, ARM_JOINTS, pb.POSITION_CONTROL, targetPositions=HOME, forces=ARM_FORCES
+            self.robot,
+            ARM_JOINTS,
+            pb.POSITION_CONTROL,
+            targetPositions=positions,
+            targetVelocities=velocities,
+            forces=ARM_FORCES,
         )
+
+    def drive_jaws(self, width: float) -> None:
+        """Aim the fingers at an opening, metres; what is between them stops them at a limited force."""
+        finger = min(width / 2, FINGER_OPEN)
         self.bullet.setJointMotorControlArray(
             self.robot,
             FINGER_JOINTS,
             pb.POSITION_CONTROL,
-            targetPositions=(JAW_LIMIT / 2,) * 2,
-            forces=(FINGER_FORCE,) * 2,
+            targetPositions=(finger, finger),
+            forces=(FINGER_FORCE, FINGER_FORCE),
         )
+
+    def joint_states(self) -> tuple[FloatArray, FloatArray]:
+        """Positions (9,) rad and metres, and velocities (9,), of the seven arm joints and two fingers."""
+        states = self.bullet.getJointStates(self.robot, (*ARM_JOINTS, *FINGER_JOINTS))
+        return np.array([state[0] for state in states]), np.array([state[1] for state in states])
 
     # ---- pictures --------------------------------------------------------------------------------------
 
@@ -384,6 +406,10 @@ class World:
         robot = self.bullet.loadURDF(PANDA_URDF, useFixedBase=True)
         for finger in FINGER_JOINTS:
             self.bullet.changeDynamics(robot, finger, lateralFriction=1.5, spinningFriction=0.1)
+            # Only here: a motor keeps its greatest velocity, and the function for several joints takes none.
+            self.bullet.setJointMotorControl2(
+                robot, finger, pb.POSITION_CONTROL, FINGER_OPEN, force=FINGER_FORCE, maxVelocity=FINGER_SPEED
+            )
         # The real hand's fingers move as one; without this a grasped object slides along the closing axis.
         gear = self.bullet.createConstraint(
             robot, FINGER_JOINTS[0], robot, FINGER_JOINTS[1], pb.JOINT_GEAR, [1, 0, 0], [0, 0, 0], [0, 0, 0]
@@ -419,7 +445,7 @@ class World:
         for joint, angle in zip(ARM_JOINTS, HOME, strict=True):
             self.bullet.resetJointState(self.robot, joint, angle)
         for finger in FINGER_JOINTS:
-            self.bullet.resetJointState(self.robot, finger, JAW_LIMIT / 2)
+            self.bullet.resetJointState(self.robot, finger, FINGER_OPEN)
         self.hold_home()
 
     def _set_dynamics(self, placed: PlacedObject) -> None:
@@ -448,12 +474,14 @@ class World:
             path.write_text(text)
         return str(path)
 
-    def _base_pose(self, body: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def _frame(self, placed: PlacedObject, link: str) -> Transform:
+        """Position and quaternion of a link's URDF frame in the base frame."""
+        body, index = placed.body, placed.links[link]
+        if index >= 0:
+            return self.bullet.getLinkState(body, index, computeForwardKinematics=1)[4:6]
         # Bullet reports the centre of mass; the URDF frame is where the local inertial frame is undone.
-        position, quaternion = self.bullet.getBasePositionAndOrientation(body)
-        local_position, local_quaternion = self.bullet.getDynamicsInfo(body, -1)[3:5]
-        inverse = self.bullet.invertTransform(local_position, local_quaternion)
-        return self.bullet.multiplyTransforms(position, quaternion, *inverse)
+        centre = self.bullet.getBasePositionAndOrientation(body)
+        return self.bullet.multiplyTransforms(*centre, *self._base_from_mass[body])
 
     def _texture(self, image: NDArray[np.uint8]) -> int:
         key = hashlib.sha256(image.tobytes()).hexdigest()[:24]
