@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import UserDict
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from ..affordance.schema import Affordance, KeypointName
 from ..affordance.units import to_pixel
-from ..perception.depth import DepthError, camera_rays, lift
+from ..perception.depth import DepthError, camera_rays, lift, point_cloud
 from ..perception.frame import FloatArray, RgbdFrame
 from .plan import PlanError
 
@@ -17,6 +18,11 @@ from .plan import PlanError
 RAY_STEP = 4.0
 # Metres below the support plane from which on a point is no longer on it.
 BELOW_SUPPORT = 0.03
+# Metres that a keypoint may lie beside what it means, and the largest extent of one thing.
+BESIDE = 0.06
+LARGEST = 0.25
+# Per cent of the heights seen around a point that lie below its floor: noise.
+FLOOR_SHARE = 10
 
 
 class LiftedKeypoints(UserDict[KeypointName, FloatArray]):
@@ -57,6 +63,36 @@ class LiftedKeypoints(UserDict[KeypointName, FloatArray]):
             return point
         ridge = cloud[cloud[:, 2] > cloud[:, 2].max() - radius / 2]
         return np.array([*ridge[:, :2].mean(axis=0), ridge[:, 2].max()])
+
+    def standing(self, name: KeypointName, rise: float) -> FloatArray:
+        """The point (3,) at a keypoint that means a thing, or the nearest of one just beside it.
+
+        A thing rises by more than `rise` metres above z = 0 of the base frame.
+        """
+        point = self[name]
+        if point[2] > rise:
+            return point
+        cloud = point_cloud(self._frame)
+        nearest = _nearest(cloud, point, rise)
+        return point if nearest is None else cloud[nearest]
+
+    def inside(self, name: KeypointName, radius: float, rise: float) -> FloatArray:
+        """The point (3,) at a keypoint, brought within `radius` metres of the middle of what stands there.
+
+        A keypoint that means a container may fall on its rim, or beside it. What stands there rises by more
+        than `rise` metres above z = 0 of the base frame and is one region of the image; its floor is the
+        lowest that is seen around the point. Where nothing of a container's size stands, the point itself.
+        """
+        point = self[name]
+        cloud = point_cloud(self._frame)
+        thing = _region(cloud, point, rise)
+        if thing is None:
+            return point
+        middle = (thing[:, :2].min(axis=0) + thing[:, :2].max(axis=0)) / 2
+        off = point[:2] - middle
+        xy = middle + off * min(1.0, radius / max(float(np.hypot(*off)), 1e-9))
+        near = np.hypot(cloud[..., 0] - xy[0], cloud[..., 1] - xy[1]) < radius
+        return np.array([*xy, np.percentile(cloud[near, 2], FLOOR_SHARE)]) if near.any() else point
 
 
 def lift_keypoints(
@@ -118,10 +154,18 @@ def horizontal(points: LiftedKeypoints, tail: KeypointName, head: KeypointName, 
     Raises:
         PlanError: naming both, when they lie within `least` metres of each other seen from above.
     """
-    way = points[head] - points[tail]
+    return unit(points[head] - points[tail], least, f"{tail} and {head}")
+
+
+def unit(way: FloatArray, least: float, between: str) -> FloatArray:
+    """The horizontal unit vector (3,) along a way (3,).
+
+    Raises:
+        PlanError: naming what the way is `between`, when it is shorter than `least` metres seen from above.
+    """
     length = float(np.hypot(way[0], way[1]))
     if length < least:
-        raise PlanError(f"{tail} and {head} coincide ({length * 1000:.1f} mm apart): no direction")
+        raise PlanError(f"{between} coincide ({length * 1000:.1f} mm apart): no direction")
     return np.array([way[0] / length, way[1] / length, 0.0])
 
 
@@ -148,6 +192,25 @@ def straightened(points: FloatArray) -> FloatArray:
     along = (points[:, :2] - centre) @ axes[:1].T
     heights = np.full((len(points), 1), np.median(points[:, 2]))
     return np.hstack([centre + along * axes[0], heights])
+
+
+def _nearest(cloud: FloatArray, point: FloatArray, rise: float) -> tuple[np.intp, ...] | None:
+    """Index into a cloud (H, W, 3) of what rises nearest to `point` (3,), if just beside it from above."""
+    away = np.hypot(cloud[..., 0] - point[0], cloud[..., 1] - point[1])
+    away = np.where(cloud[..., 2] > rise, away, np.inf)
+    nearest = np.unravel_index(int(away.argmin()), away.shape)
+    return None if away[nearest] > BESIDE else nearest
+
+
+def _region(cloud: FloatArray, point: FloatArray, rise: float) -> FloatArray | None:
+    """Points (N, 3) of the region of a cloud (H, W, 3) that rises at `point` (3,) or just beside it."""
+    nearest = _nearest(cloud, point, rise)
+    if nearest is None:
+        return None
+    _, labels = cv2.connectedComponents((cloud[..., 2] > rise).astype(np.uint8))
+    labels = np.asarray(labels)
+    thing = cloud[labels == labels[nearest]]
+    return thing if np.ptp(thing[:, :2], axis=0).max() < LARGEST else None
 
 
 def _on_plane(frame: RgbdFrame, pixel: FloatArray, height: float) -> FloatArray:

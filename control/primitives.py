@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from ..affordance.schema import Affordance, KeypointName
 from ..perception.frame import FloatArray, RgbdFrame
 from .grasp import GraspSettings, refine_grasp
-from .keypoints import LiftedKeypoints, horizontal, lift_keypoints, require_stroke, straightened
+from .keypoints import LiftedKeypoints, horizontal, lift_keypoints, require_stroke, straightened, unit
 from .plan import MotionPlan, PhaseName, PlanError, Primitive, Waypoint
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -44,6 +44,8 @@ class PrimitiveSettings:
         pull: m/s of a pull.
         hang_clearance: m above where a cloth is wanted that it is let go; pressed onto the rod, it opens the
             jaws.
+        centring: m; how far from the middle of a container may be poured into it.
+        least_rise: m; what rises less than this above the support is the support.
         pour: m/s of the TCP while tilting; also carrying a scoop.
         pour_steps: waypoints along the arc of a tilt.
         pour_hold: seconds of holding still after a tilt.
@@ -67,6 +69,8 @@ class PrimitiveSettings:
     overtravel: float = 0.05
     pull: float = 0.08
     hang_clearance: float = 0.006
+    centring: float = 0.01
+    least_rise: float = 0.006
     pour: float = 0.2
     pour_steps: int = 6
     pour_hold: float = 1.0
@@ -164,7 +168,9 @@ def _grasp(scene: _Scene) -> _Grasp:
     settings, opening = scene.settings, scene.affordance.gripper_width
     axis = scene.points.closing_axis(scene.affordance.grasp_yaw)
     surface = scene.points["grasp"]
-    function = scene.points.get("function", surface)
+    function = surface
+    if "function" in scene.points:
+        function = scene.points.standing("function", settings.support_height + settings.least_rise)
     if settings.grasp is not None:
         refined = refine_grasp(scene.frame, surface, axis, settings.support_height, settings.grasp)
         if refined is not None:
@@ -209,8 +215,9 @@ def _line_yaw_between(tail: FloatArray, head: FloatArray) -> FloatArray:
 def _tool_turn(scene: _Scene, grasp: _Grasp, way: FloatArray) -> FloatArray:
     """The turn (3, 3) that lays the tool axis, grasp to function point, along a way (3,) over the table."""
     scene.direction("grasp", "function")
-    reach = grasp.function - grasp.base_from_tcp[:3, 3]
-    return _yawed(scene.tool_yaw) @ _yaw_between(reach, way)
+    least, reach = scene.settings.least_direction, grasp.function - grasp.base_from_tcp[:3, 3]
+    there = unit(way, least, "the ends of the way")
+    return _yawed(scene.tool_yaw) @ _yaw_between(unit(reach, least, "grasp and function"), there)
 
 
 def _grasp_and_use(scene: _Scene) -> list[Waypoint]:
@@ -258,7 +265,7 @@ def _push(scene: _Scene) -> list[Waypoint]:
         require_stroke(scene.points)
         ends.append(scene.raised("post_contact", a.post_height))
     start, *_, end = straightened(np.array(ends))
-    ahead = (end - start) / np.linalg.norm(end - start)
+    ahead = unit(end - start, s.least_direction, "the ends of the push")
     hand = pointing_down(np.cross(UP, ahead))
     pre, clear = pose(hand, start), raised_by(pose(hand, start), s.approach_height)
     way = [
@@ -302,9 +309,11 @@ def _pour(scene: _Scene) -> list[Waypoint]:
     grasp = _grasp(scene)
     has_pre = "pre_contact" in scene.points
     turn = _yawed(scene.tool_yaw)
+    container = scene.points.inside("target", s.centring, s.support_height + s.least_rise)
     if has_pre:
-        turn = _tool_turn(scene, grasp, scene.direction("pre_contact", "target"))
-    lip = scene.raised("target", a.target_height)
+        scene.direction("pre_contact", "target")
+        turn = _tool_turn(scene, grasp, container - scene.points["pre_contact"])
+    lip = container + (a.target_height or 0.0) * UP
     over = grasp.carrying(lip, turn)
     carry = max(grasp.base_from_tcp[2, 3] + s.lift_height, float(over[2, 3]))
     path = [_holding(s, "lift", raised_by(grasp.base_from_tcp, carry - grasp.base_from_tcp[2, 3]), s.pour)]
@@ -343,8 +352,7 @@ def _pull(scene: _Scene) -> list[Waypoint]:
     grasp = _grasp(scene)
     start = grasp.base_from_tcp[:3, 3]
     ahead = [scene.points[name] - start for name in STROKE if name in scene.points]
-    out = np.sum(ahead, axis=0) * (1.0, 1.0, 0.0)
-    out /= np.linalg.norm(out)
+    out = unit(np.sum(ahead, axis=0), s.least_direction, "grasp and the points ahead of it")
     end = pose(grasp.base_from_tcp[:3, :3], start + float((scene.points["target"] - start) @ out) * out)
     return [
         *_pick(scene, grasp),

@@ -375,6 +375,14 @@ def test_when_target_lies_outside_the_stroke_expect_refusal_naming_the_points() 
         plan("grasp_and_use", affordance, frame)
 
 
+def test_when_the_points_ahead_of_a_pull_cancel_expect_refusal() -> None:
+    """A7: one says this way, the other that; the sum says nothing."""
+    frame = render([])
+    points = {"grasp": (0.5, 0.0, 0.0), "target": (0.4, 0.0, 0.0), "post_contact": (0.6, 0.0, 0.0)}
+    with pytest.raises(PlanError, match="grasp and the points ahead of it"):
+        plan("pull", simple(frame, **points), frame, PLAIN)
+
+
 def test_when_the_closing_axis_lies_along_the_scoop_expect_refusal() -> None:
     frame, affordance, _ = pour_scene()
     along = replace(affordance, grasp_yaw=image_yaw(frame, (0.45, -0.15, 0.03), (0.0, 1.0, 0.0)))
