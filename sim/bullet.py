@@ -36,7 +36,7 @@ class Bullet:
         self._client = client
         self._filters: set[tuple[int, int, int, int]] = set()
         self._end = weakref.finalize(self, pb.disconnect, physicsClientId=client)
-        self.resetSimulation(pb.RESET_USE_SIMPLE_BROADPHASE)
+        self.empty()
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - PyBullet has no types
         attribute = getattr(pb, name)
@@ -48,6 +48,11 @@ class Bullet:
     def disconnect(self) -> None:
         """Free the server; a second call does nothing."""
         self._end()
+
+    def empty(self) -> None:
+        """Remove everything, settings too, and free all memory."""
+        self._filters.clear()
+        self.resetSimulation(pb.RESET_USE_SIMPLE_BROADPHASE)
 
     def setCollisionFilterPair(  # noqa: N802 - PyBullet's name
         self, body_a: int, body_b: int, link_a: int, link_b: int, enable: int

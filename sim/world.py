@@ -41,6 +41,8 @@ FINGER_SPEED = 0.2
 JAW_LIMIT = 0.08
 # A finger's place in open jaws, metres: inside its stop, where Bullet would solve one more constraint.
 FINGER_OPEN = 0.0399
+# Bullet keeps 1 to 5 kB of every removed body until it is emptied, which costs as much as making a world.
+MOST_LOADS = 500
 FLOOR_Z = -0.45
 TABLE_THICKNESS = 0.04
 TABLE_COLOUR = (0.78, 0.74, 0.68, 1.0)
@@ -131,16 +133,11 @@ class World:
         self._placed: dict[int, PlacedObject] = {}
         self._base_from_mass: dict[int, Transform] = {}
         self._hooks: list[StepHook] = []
-        self._textures: dict[str, int] = {}
         self.camera = Camera.place(self.config.camera)
         self.lighting = Lighting()
         self.steps = 0
-        self._set_physics()
-        self.robot = self._load_robot()
-        self.table, self.floor = self._load_furniture()
+        self._furnish()
         self._renderer = self._start_renderer()
-        self._home()
-        self._base_state = self.save()
 
     # ---- life ------------------------------------------------------------------------------------------
 
@@ -158,6 +155,9 @@ class World:
             self.bullet.remove_last(body)
         self.bullet.clear_filters()
         self._hooks.clear()
+        if self._loads > MOST_LOADS:
+            self.bullet.empty()
+            self._furnish()
         self.restore(self._base_state)
         self.hold_home()
         self.bullet.changeVisualShape(self.table, -1, rgbaColor=TABLE_COLOUR, textureUniqueId=-1)
@@ -215,6 +215,7 @@ class World:
             raise ValueError(
                 f"object of family {model.family!r}: Bullet cannot load its URDF: {error}"
             ) from None
+        self._loads += 1
         links = {"base": -1}
         for index in range(self.bullet.getNumJoints(body)):
             links[self.bullet.getJointInfo(body, index)[12].decode()] = index
@@ -392,6 +393,16 @@ class World:
         return frame, np.reshape(np.asarray(bodies, dtype=np.int32), (size, size))
 
     # ---- construction ----------------------------------------------------------------------------------
+
+    def _furnish(self) -> None:
+        """Fill an empty Bullet with what every scene has."""
+        self._loads = 0
+        self._textures: dict[str, int] = {}
+        self._set_physics()
+        self.robot = self._load_robot()
+        self.table, self.floor = self._load_furniture()
+        self._home()
+        self._base_state = self.save()
 
     def _set_physics(self) -> None:
         self.bullet.setTimeStep(self.config.time_step)

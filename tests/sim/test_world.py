@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from kalie.perception.depth import lift
+from kalie.sim import world as world_module
+from kalie.sim.bullet import Bullet
 from kalie.sim.camera import Camera, CameraConfig
 from kalie.sim.objects import LinkPoint, ObjectModel, PlacedObject
 from kalie.sim.urdf import Joint, Link, Part, urdf_text
@@ -228,6 +230,24 @@ def test_when_a_load_failed_expect_no_trace_of_it_in_the_next_scene(world: World
     assert _tumble(world) == first
 
 
+def test_when_bullet_is_emptied_after_many_loads_expect_the_same_bits_and_pixels(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def picture() -> bytes:
+        cube = world.load(CUBE, (0.5, 0, 0))
+        world.set_texture(cube.body, -1, np.eye(64, dtype=np.uint8)[..., None] * np.uint8([255, 128, 0]))
+        return world.render().rgb.tobytes()
+
+    first, seen = _tumble(world), picture()
+    emptied: list[int] = []
+    monkeypatch.setattr(world_module, "MOST_LOADS", 0)
+    monkeypatch.setattr(world.bullet, "empty", lambda: (emptied.append(1), Bullet.empty(world.bullet)))
+    for _ in range(2):
+        assert _tumble(world) == first
+        assert picture() == seen
+    assert emptied
+
+
 def test_when_two_things_may_pass_each_other_expect_those_of_the_next_scene_to_collide(world: World) -> None:
     heights = []
     for filtered in (True, False):
@@ -259,3 +279,26 @@ def test_another_process_gives_the_same_bits(world: World) -> None:
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert f"digest {hashlib.sha256(_tumble(world)).hexdigest()}" in printed
+
+
+def _growth(world: World, scenes: int) -> int:
+    """Bytes by which the process grows over scenes of two things, after some to warm up."""
+    sizes = []
+    for count in (400, scenes):
+        for _ in range(count):
+            world.reset()
+            world.load(LEVER, (0.5, 0, 0.02))
+            world.load(TRAY, (0.4, 0.2, 0))
+        world.reset()
+        with open("/proc/self/statm") as stream:
+            sizes.append(int(stream.read().split()[1]) * 4096)
+    return sizes[1] - sizes[0]
+
+
+def test_when_a_thousand_scenes_are_built_expect_little_growth(world: World) -> None:
+    assert _growth(world, 1_000) < 5e6
+
+
+@pytest.mark.slow
+def test_when_ten_thousand_scenes_are_built_expect_less_than_five_megabytes(world: World) -> None:
+    assert _growth(world, 10_000) < 5e6
