@@ -28,7 +28,7 @@ class ObjectModel:
 
     Attributes:
         category: what it is for.
-        family: the shape family that made it, e.g. "fan_broom".
+        family: the shape family that made it, e.g. "flat_brush".
         urdf: the URDF as XML text (mesh file names are absolute or relative to `asset_dir`).
         keypoints: named points, e.g. grasp, function; names are the task's business.
         scalars: numbers the task needs, e.g. grasp_width (m), drawer_height (m).

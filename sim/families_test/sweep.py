@@ -26,176 +26,178 @@ def _colour(rng: np.random.Generator) -> Colour:
     return (*rgb, 1.0)
 
 
-def _fan_broom(family: str, rng: np.random.Generator) -> ObjectModel:
-    """A round handle and a fan of five blades."""
-    length, radius = rng.uniform(0.13, 0.17), rng.uniform(0.011, 0.015)
-    blade, height, spread = rng.uniform(0.065, 0.085), rng.uniform(0.02, 0.028), rng.uniform(0.75, 0.95)
-    fibre, wood = _colour(rng), _colour(rng)
-    start = length / 2 - 0.01
-    blades = []
-    for angle in np.linspace(-spread, spread, 7):
-        middle = (start + blade / 2 * cos(angle), blade / 2 * sin(angle), height / 2)
-        blades.append(Part("box", (blade, 0.022, height), middle, (0, 0, angle), fibre, HEAD_MASS / 7))
-    size = (blade, 2 * blade * sin(spread), height)
-    return brush(
-        family,
-        [round_handle(length, radius, wood)],
-        blades,
-        (length, 2 * radius, 2 * radius),
-        (start + 0.7 * blade, 0.0, height),
-        size,
-    )
-
-
-def _sponge_stick(family: str, rng: np.random.Generator) -> ObjectModel:
-    """A thin stick with a thick sponge on its end."""
-    length, radius = rng.uniform(0.14, 0.19), rng.uniform(0.009, 0.012)
-    size = (rng.uniform(0.045, 0.06), rng.uniform(0.075, 0.1), rng.uniform(0.03, 0.04))
-    middle = length / 2 + size[0] / 2
-    sponge = Part("box", size, (middle, 0, size[2] / 2), colour=_colour(rng), mass=HEAD_MASS)
+def _dish_brush(family: str, rng: np.random.Generator) -> ObjectModel:
+    """A slim round handle and a round head lying flat, with a thinner plate on top."""
+    length, radius = rng.uniform(0.14, 0.18), rng.uniform(0.01, 0.013)
+    disc, height = rng.uniform(0.04, 0.052), rng.uniform(0.022, 0.03)
+    middle = length / 2 + 0.85 * disc
+    bristles = Part("cylinder", (disc, height, 0), (middle, 0, height / 2), colour=_colour(rng),
+                    mass=HEAD_MASS / 2)  # fmt: skip
+    plate = Part("cylinder", (0.7 * disc, 0.006, 0), (middle, 0, height + 0.003), colour=_colour(rng),
+                 mass=HEAD_MASS / 2)  # fmt: skip
     return brush(
         family,
         [round_handle(length, radius, _colour(rng))],
-        [sponge],
+        [bristles, plate],
         (length, 2 * radius, 2 * radius),
-        (middle, 0, size[2]),
+        (middle, 0, height + 0.006),
+        (2 * disc, 2 * disc, height),
+    )
+
+
+def _hearth_broom(family: str, rng: np.random.Generator) -> ObjectModel:
+    """A round handle and a skirt that widens in three bands."""
+    length, radius = rng.uniform(0.12, 0.16), rng.uniform(0.011, 0.015)
+    band, width, height = rng.uniform(0.02, 0.026), rng.uniform(0.1, 0.13), rng.uniform(0.022, 0.03)
+    straw, cord = _colour(rng), _colour(rng)
+    start = length / 2
+    skirt = [
+        Part("box", (band, share * width, height), (start + (index + 0.5) * band, 0, height / 2),
+             colour=colour, mass=HEAD_MASS / 3)
+        for index, (share, colour) in enumerate(((0.45, straw), (0.72, cord), (1.0, straw)))
+    ]  # fmt: skip
+    depth = 3 * band
+    return brush(
+        family,
+        [round_handle(length, radius, _colour(rng))],
+        skirt,
+        (length, 2 * radius, 2 * radius),
+        (start + depth / 2, 0, height),
+        (depth, width, height),
+    )
+
+
+def _paint_brush(family: str, rng: np.random.Generator) -> ObjectModel:
+    """A handle with a waist, a metal sleeve, and a broad flat tuft."""
+    length, width, height = rng.uniform(0.13, 0.16), rng.uniform(0.022, 0.03), rng.uniform(0.022, 0.03)
+    size = (rng.uniform(0.05, 0.065), rng.uniform(0.075, 0.095), rng.uniform(0.022, 0.028))
+    wood, sleeve = _colour(rng), 0.02
+    knob = Part("cylinder", (0.65 * width, height, 0), (-length / 2, 0, height / 2), colour=wood, mass=0.005)
+    metal = Part("box", (sleeve, size[1], size[2]), (length / 2 + sleeve / 2, 0, size[2] / 2),
+                 colour=_colour(rng), mass=HEAD_MASS / 2)  # fmt: skip
+    centre = length / 2 + sleeve + (size[0] - sleeve) / 2
+    tuft = Part("box", (size[0] - sleeve, 0.94 * size[1], 0.9 * size[2]), (centre, 0, 0.45 * size[2]),
+                colour=_colour(rng), mass=HEAD_MASS / 2)  # fmt: skip
+    return brush(
+        family,
+        [box_handle(length, width, height, wood), knob],
+        [metal, tuft],
+        (length, width, height),
+        (length / 2 + size[0] / 2, 0, size[2]),
         size,
     )
 
 
-def _duster(family: str, rng: np.random.Generator) -> ObjectModel:
-    """A flat handle and a fluffy roll across its end."""
-    length, width, height = rng.uniform(0.12, 0.16), rng.uniform(0.02, 0.03), rng.uniform(0.022, 0.03)
-    radius, roll = rng.uniform(0.018, 0.024), rng.uniform(0.06, 0.085)
-    middle = length / 2 + radius * 0.8
-    fluff = _colour(rng)
-    across = (pi / 2, 0.0, 0.0)
-    second = (middle + radius * 0.7, 0, radius * 0.8)
-    parts = [
-        Part("capsule", (radius, roll, 0), (middle, 0, radius), across, fluff, HEAD_MASS / 2),
-        Part("capsule", (radius * 0.8, roll * 0.7, 0), second, across, fluff, HEAD_MASS / 2),
-    ]
+def _rubber_rake(family: str, rng: np.random.Generator) -> ObjectModel:
+    """A round stick and a crossbar with a row of stout teeth."""
+    length, radius = rng.uniform(0.14, 0.18), rng.uniform(0.009, 0.013)
+    bar, width, height = rng.uniform(0.016, 0.022), rng.uniform(0.11, 0.135), rng.uniform(0.024, 0.03)
+    body, teeth = _colour(rng), _colour(rng)
+    start, tooth = length / 2, rng.uniform(0.014, 0.02)
+    cross = Part("box", (bar, width, height), (start + bar / 2, 0, height / 2), colour=body,
+                 mass=HEAD_MASS / 2)  # fmt: skip
+    pitch = (width - 0.014) / 5
+    row = [
+        Part("box", (tooth, 0.014, 0.8 * height), (start + bar + tooth / 2, y * pitch, 0.4 * height),
+             colour=teeth, mass=HEAD_MASS / 12)
+        for y in (-2.5, -1.5, -0.5, 0.5, 1.5, 2.5)
+    ]  # fmt: skip
+    return brush(
+        family,
+        [round_handle(length, radius, _colour(rng))],
+        [cross, *row],
+        (length, 2 * radius, 2 * radius),
+        (start + (bar + tooth) / 2, 0, height),
+        (bar + tooth, width, height),
+    )
+
+
+def _mop_head(family: str, rng: np.random.Generator) -> ObjectModel:
+    """A flat handle and four fat cords side by side."""
+    length, width, height = rng.uniform(0.12, 0.16), rng.uniform(0.02, 0.028), rng.uniform(0.022, 0.03)
+    radius, cord = rng.uniform(0.011, 0.014), rng.uniform(0.04, 0.055)
+    first, second = _colour(rng), _colour(rng)
+    middle = length / 2 + cord / 2
+    lying = (0.0, pi / 2, 0.0)
+    cords = [
+        Part("capsule", (radius, cord - radius, 0), (middle, (index - 1.5) * 2 * radius, radius), lying,
+             first if index % 2 else second, HEAD_MASS / 4)
+        for index in range(4)
+    ]  # fmt: skip
     return brush(
         family,
         [box_handle(length, width, height, _colour(rng))],
-        parts,
+        cords,
         (length, width, height),
         (middle, 0, 2 * radius),
-        (2.5 * radius, roll + 2 * radius, 2 * radius),
+        (cord + radius, 8 * radius, 2 * radius),
     )
 
 
-def _squeegee(family: str, rng: np.random.Generator) -> ObjectModel:
-    """A tapered handle and a thin, wide blade with a clamp in its middle."""
-    length, width, height = rng.uniform(0.12, 0.16), rng.uniform(0.018, 0.026), rng.uniform(0.024, 0.032)
-    size = (rng.uniform(0.012, 0.016), rng.uniform(0.12, 0.14), rng.uniform(0.026, 0.034))
-    metal, rubber = _colour(rng), _colour(rng)
-    clamp = Part("box", (0.035, 0.045, height * 0.9), (length / 2 + 0.0175, 0, height * 0.45), colour=metal,
-                 mass=HEAD_MASS / 2)  # fmt: skip
-    middle = length / 2 + 0.035 + size[0] / 2
-    blade = Part("box", size, (middle, 0, size[2] / 2), colour=rubber, mass=HEAD_MASS / 2)
-    return brush(
-        family,
-        [box_handle(length, width, height, _colour(rng))],
-        [clamp, blade],
-        (length, width, height),
-        (middle, 0, size[2]),
-        size,
-    )
+def _star(family: str, rng: np.random.Generator) -> ObjectModel:
+    """A thick three-armed star."""
+    reach, width = rng.uniform(0.034, 0.042), rng.uniform(0.01, 0.014)
+    height, colour = rng.uniform(0.016, 0.022), _colour(rng)
+    arms = [block((reach, width, height), index * pi / 3, colour, TRASH_MASS / 3) for index in range(3)]
+    return trash(family, arms, height, reach / 2)
 
 
-def _bench_brush(family: str, rng: np.random.Generator) -> ObjectModel:
-    """A stubby, thick handle and a wide short head in three tufts."""
-    length, width, height = rng.uniform(0.095, 0.115), rng.uniform(0.028, 0.036), rng.uniform(0.026, 0.034)
-    size = (rng.uniform(0.03, 0.045), rng.uniform(0.125, 0.14), rng.uniform(0.022, 0.03))
-    middle = length / 2 + size[0] / 2
-    tuft, other = _colour(rng), _colour(rng)
-    tufts = []
-    for index, colour in ((-1, tuft), (0, other), (1, tuft)):
-        centre = (middle, index * size[1] / 3, size[2] / 2)
-        tufts.append(Part("box", (size[0], size[1] / 3, size[2]), centre, colour=colour, mass=HEAD_MASS / 3))
-    return brush(
-        family,
-        [box_handle(length, width, height, _colour(rng))],
-        tufts,
-        (length, width, height),
-        (middle, 0, size[2]),
-        size,
-    )
+def _lid(family: str, rng: np.random.Generator) -> ObjectModel:
+    """A crown cap of two discs, one on the other."""
+    radius, height = rng.uniform(0.014, 0.019), rng.uniform(0.016, 0.022)
+    lower = Part("cylinder", (radius, 0.6 * height, 0), (0, 0, 0.3 * height), colour=_colour(rng),
+                 mass=0.7 * TRASH_MASS)  # fmt: skip
+    upper = Part("cylinder", (0.7 * radius, 0.4 * height, 0), (0, 0, 0.8 * height), colour=_colour(rng),
+                 mass=0.3 * TRASH_MASS)  # fmt: skip
+    return trash(family, [lower, upper], height, radius)
 
 
-def _ring(family: str, rng: np.random.Generator) -> ObjectModel:
-    """A flat ring of eight bars."""
-    radius, height, colour = rng.uniform(0.014, 0.018), rng.uniform(0.014, 0.02), _colour(rng)
-    parts = []
-    for angle in np.arange(8) * pi / 4:
-        at = (radius * cos(angle), radius * sin(angle))
-        parts.append(block((0.008, 0.9 * radius, height), angle, colour, TRASH_MASS / 8, at))
-    return trash(family, parts, height, radius + 0.006)
-
-
-def _bag(family: str, rng: np.random.Generator) -> ObjectModel:
-    """A tied bag: a stout body and a thin neck."""
-    radius, height, colour = rng.uniform(0.015, 0.02), rng.uniform(0.014, 0.02), _colour(rng)
-    body = Part("cylinder", (radius, height, 0), (0, 0, height / 2), colour=colour, mass=TRASH_MASS * 0.8)
-    neck = Part("cylinder", (radius / 3, 0.008, 0), (0, 0, height + 0.004), colour=_colour(rng),
-                mass=TRASH_MASS * 0.2)  # fmt: skip
-    return trash(family, [body, neck], height + 0.008, radius)
-
-
-def _bolt(family: str, rng: np.random.Generator) -> ObjectModel:
-    """A lying bolt: a shaft and a hexagonal head standing on edge; thick enough to be pushed."""
-    length, side, colour = rng.uniform(0.028, 0.036), rng.uniform(0.016, 0.02), _colour(rng)
-    shaft = Part(
-        "box", (length, 0.011, 0.011), (length * 0.2, 0, side / 2), colour=colour, mass=TRASH_MASS / 3
-    )
-    head = [
-        Part(
-            "box",
-            (0.011, side, side / 1.73),
-            (-length * 0.3, 0, side / 2),
-            (angle, 0, 0),
-            colour,
-            TRASH_MASS / 3,
-        )
-        for angle in (0.0, pi / 3, 2 * pi / 3)
+def _peg(family: str, rng: np.random.Generator) -> ObjectModel:
+    """A clothes peg: two legs side by side, closer at one end, and a spring across."""
+    length, width = rng.uniform(0.034, 0.042), rng.uniform(0.009, 0.012)
+    height, wood = rng.uniform(0.014, 0.018), _colour(rng)
+    parts = [
+        block((length, width, height), sign * 0.09, wood, 0.4 * TRASH_MASS, (0.0, sign * 0.75 * width))
+        for sign in (-1, 1)
     ]
-    tip = block((0.008, 0.014, side / 2), 0, colour, 0.001, (length * 0.66, 0))
-    return trash(family, [shaft, *head, tip], side, length * 0.7)
+    spring = Part("box", (0.008, 3 * width, 0.5 * height), (0, 0, 1.1 * height), colour=_colour(rng),
+                  mass=0.2 * TRASH_MASS)  # fmt: skip
+    return trash(family, [*parts, spring], 1.35 * height, length / 2 + 0.002)
 
 
-def _wrapper(family: str, rng: np.random.Generator) -> ObjectModel:
-    """A sweet in its wrapper: a barrel between two flared ends."""
-    length, width, height = rng.uniform(0.02, 0.026), rng.uniform(0.016, 0.022), rng.uniform(0.014, 0.02)
-    body, ends = _colour(rng), _colour(rng)
-    parts = [block((length, width, height), 0, body, TRASH_MASS * 0.8)]
-    for sign in (-1, 1):
-        for yaw in (-0.4, 0.4):
-            at = (sign * (length / 2 + 0.004), 0.0)
-            parts.append(block((0.012, width * 0.8, height * 0.6), yaw, ends, TRASH_MASS * 0.05, at))
-    return trash(family, parts, height, length / 2 + 0.012)
+def _corner_scrap(family: str, rng: np.random.Generator) -> ObjectModel:
+    """An offcut shaped like an L."""
+    side, width = rng.uniform(0.03, 0.038), rng.uniform(0.012, 0.016)
+    height, colour = rng.uniform(0.016, 0.022), _colour(rng)
+    shift = (side - width) / 2
+    parts = [
+        block((side, width, height), 0, colour, TRASH_MASS / 2, (0.25 * shift, -0.75 * shift)),
+        block((width, side, height), 0, colour, TRASH_MASS / 2, (-0.75 * shift, 0.25 * shift)),
+    ]
+    return trash(family, parts, height, 0.68 * side)
 
 
-def _shard(family: str, rng: np.random.Generator) -> ObjectModel:
-    """A jagged heap: four boxes of different sizes, turned at random."""
-    edge, height, colour = rng.uniform(0.022, 0.03), rng.uniform(0.016, 0.026), _colour(rng)
-    parts = []
-    for share in (1.0, 0.9, 0.75, 0.6):
-        size = (edge * rng.uniform(0.7, 1.1), edge * rng.uniform(0.5, 0.8), height * share)
-        at = (float(rng.uniform(-0.003, 0.003)), float(rng.uniform(-0.003, 0.003)))
-        parts.append(block(size, float(rng.uniform(0, pi)), colour, TRASH_MASS / 4, at))
-    return trash(family, parts, height, 0.75 * edge)
+def _pebbles(family: str, rng: np.random.Generator) -> ObjectModel:
+    """Three lumps that stick together."""
+    colour, parts = _colour(rng), []
+    top = 0.0
+    for angle in np.arange(3) * 2 * pi / 3:
+        radius, height = rng.uniform(0.009, 0.012), rng.uniform(0.016, 0.022)
+        at = (0.009 * cos(angle), 0.009 * sin(angle), height / 2)
+        parts.append(Part("cylinder", (radius, height, 0), at, colour=colour, mass=TRASH_MASS / 3))
+        top = max(top, height)
+    return trash(family, parts, float(top), 0.021)
 
 
 FAMILIES: tuple[SweepFamily, ...] = (
-    SweepFamily("fan_broom", "brush", "test", _fan_broom),
-    SweepFamily("sponge_stick", "brush", "test", _sponge_stick),
-    SweepFamily("duster", "brush", "test", _duster),
-    SweepFamily("squeegee", "brush", "test", _squeegee),
-    SweepFamily("bench_brush", "brush", "test", _bench_brush),
-    SweepFamily("ring", "trash", "test", _ring),
-    SweepFamily("bag", "trash", "test", _bag),
-    SweepFamily("bolt", "trash", "test", _bolt),
-    SweepFamily("wrapper", "trash", "test", _wrapper),
-    SweepFamily("shard", "trash", "test", _shard),
+    SweepFamily("dish_brush", "brush", "test", _dish_brush),
+    SweepFamily("hearth_broom", "brush", "test", _hearth_broom),
+    SweepFamily("paint_brush", "brush", "test", _paint_brush),
+    SweepFamily("rubber_rake", "brush", "test", _rubber_rake),
+    SweepFamily("mop_head", "brush", "test", _mop_head),
+    SweepFamily("star", "trash", "test", _star),
+    SweepFamily("lid", "trash", "test", _lid),
+    SweepFamily("peg", "trash", "test", _peg),
+    SweepFamily("corner_scrap", "trash", "test", _corner_scrap),
+    SweepFamily("pebbles", "trash", "test", _pebbles),
 )
