@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from rich.console import Console
 from rich.markup import escape
@@ -73,10 +73,11 @@ def print_config(config: object) -> None:
 def field_docs(config: type, groups: Mapping[str, Mapping[str, type]], path: str = "") -> dict[str, str]:
     """Help per dotted key, from the `Attributes:` of the docstrings of a dataclass and those inside it."""
     docs = {path + name: text for name, text in _attributes(config).items()}
-    hints = inspect.get_annotations(config, eval_str=True)
+    hints = get_type_hints(config)
     for item in dataclasses.fields(config):
-        first = next(iter(groups[item.name].values())) if item.name in groups else hints.get(item.name)
-        if isinstance(first, type) and dataclasses.is_dataclass(first):
+        group, hint = groups.get(item.name, {}), hints[item.name]
+        inner = (kind for kind in (*group.values(), *get_args(hint), hint) if dataclasses.is_dataclass(kind))
+        if (first := next(inner, None)) is not None:
             docs |= field_docs(first, {}, f"{path}{item.name}.")
     return docs
 
@@ -99,4 +100,6 @@ def _shown(value: object) -> str:
 
 
 def _table() -> Table:
-    return Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+    table.add_column(no_wrap=True)  # names stay whole, to be copied
+    return table
