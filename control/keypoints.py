@@ -19,7 +19,7 @@ RAY_STEP = 4.0
 # Metres below the support plane from which on a point is no longer on it.
 BELOW_SUPPORT = 0.03
 # Metres that a keypoint may lie beside what it means, and the largest extent of one thing.
-BESIDE = 0.06
+BESIDE = 0.04
 LARGEST = 0.25
 # Per cent of the heights seen around a point that lie below its floor: noise.
 FLOOR_SHARE = 10

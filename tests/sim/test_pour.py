@@ -102,7 +102,7 @@ def test_when_poured_beside_the_container_expect_failure(world: World) -> None:
         way = staged.truth.points["target"] - staged.truth.points["pre_contact"]
         beside = np.array([-way[1], way[0], 0.0]) / np.linalg.norm(way[:2])
         toward_middle = beside if beside[1] * staged.truth.points["target"][1] < 0 else -beside
-        episode = _act_shifted(world, staged, 0.09 * toward_middle)
+        episode = _act_shifted(world, staged, 0.13 * toward_middle)
         assert not episode.success
 
 
