@@ -76,9 +76,10 @@ def field_docs(config: type, groups: Mapping[str, Mapping[str, type]], path: str
     hints = get_type_hints(config)
     for item in dataclasses.fields(config):
         group, hint = groups.get(item.name, {}), hints[item.name]
-        inner = (kind for kind in (*group.values(), *get_args(hint), hint) if dataclasses.is_dataclass(kind))
-        if (first := next(inner, None)) is not None:
-            docs |= field_docs(first, {}, f"{path}{item.name}.")
+        for kind in (*group.values(), *get_args(hint), hint):
+            if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+                docs |= field_docs(kind, {}, f"{path}{item.name}.")
+                break
     return docs
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -27,15 +26,12 @@ def test_help_lists_every_verb_with_its_line(capsys: pytest.CaptureFixture[str])
         assert f"{name} {verb_line(name)}" in shown
 
 
-def test_help_is_fast_and_imports_nothing_heavy(tmp_path: Path) -> None:
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys; from kalie.cli.main import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
     )
-    begin = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    seconds = time.perf_counter() - begin
     assert {"torch", "pybullet", "hydra", "numpy"}.isdisjoint(done.stderr.split())
-    assert seconds < 1.5  # 0.1 s on a quiet machine; the promise is 0.5 s
 
 
 @pytest.mark.parametrize("name", VERBS)
