@@ -166,8 +166,9 @@ def _peg(family: str, rng: np.random.Generator) -> ObjectModel:
 
 
 def _corner_scrap(family: str, rng: np.random.Generator) -> ObjectModel:
-    """An offcut shaped like an L."""
-    side, width = rng.uniform(0.03, 0.038), rng.uniform(0.012, 0.016)
+    """An offcut shaped like an L, with stout arms."""
+    side = rng.uniform(0.03, 0.038)
+    width = side * rng.uniform(0.5, 0.58)
     height, colour = rng.uniform(0.016, 0.022), _colour(rng)
     shift = (side - width) / 2
     parts = [
