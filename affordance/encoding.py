@@ -19,7 +19,7 @@ from .labels import LabelledImage
 from .schema import KEYPOINT_NAMES, SCALAR_NAMES, SCALAR_RANGES, Affordance, Keypoint, ScalarName
 
 POINTS = len(KEYPOINT_NAMES)
-GRASP = KEYPOINT_NAMES.index("grasp")
+GRASP, FUNCTION, TARGET = (KEYPOINT_NAMES.index(name) for name in ("grasp", "function", "target"))
 PLAIN_SCALARS: tuple[ScalarName, ...] = tuple(name for name in SCALAR_NAMES if name != "grasp_yaw")
 # One unit of the network's output in metres or radians, so that all scalars are of order one.
 UNITS: dict[ScalarName, float] = {

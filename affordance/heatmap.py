@@ -4,13 +4,13 @@ A convolutional backbone sees the image at strides 4, 8 and 16. At stride 16 its
 tokens and one query per keypoint attend to each other, so that free-space points can depend on everything
 in view. The cells then go back up to stride 4 over skip connections; each query's dot product with that map
 is its keypoint's first heat-map (as in mask-classification decoders: Cheng et al., arXiv:2107.06278). What
-each first heat-map points at, its place included, then goes to all queries, and they answer once more: so a
-point in free space can stand in a fixed relation to points on things.
+each first heat-map points at, its place included, then goes to all queries, and they answer once more, in
+maps that also hold where each cell lies as seen from the first answers: so a point in free space stands in
+a fixed relation to points on things (in line with one, behind another) by a dot product.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -29,15 +29,11 @@ from transformers.configuration_utils import PreTrainedConfig
 from .backbone import TAP_CHANNELS, Backbone
 from .encoding import GRASP, POINTS, PRESENCES, VALUES, decode, to_square
 from .model import Prediction
+from .places import PLACE_CHANNELS, RELATIVE_CHANNELS, grid, places, read_points, relative_places
 from .schema import KEYPOINT_NAMES
 from .tokenizer import PAD, UNKNOWN, build_tokenizer
 
 BASE_WEIGHTS = Path(__file__).parent / "weights" / "base"
-# Heat-map cells on each side of the peak that the read-out averages.
-WINDOW = 2
-# Of the waves that tell a cell's place, half periods across the image.
-FREQUENCIES = (1, 2, 4, 8)
-PLACE_CHANNELS = 2 + 4 * len(FREQUENCIES)
 
 
 @strict
@@ -180,13 +176,12 @@ class Kernels(nn.Module):
 
     def __init__(self, hidden: int, channels: int) -> None:
         super().__init__()
-        self.kernels = nn.Sequential(
-            nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, channels)
-        )
+        self.inner = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.GELU())
+        self.last = nn.Linear(hidden, channels)
 
     def forward(self, queries: Tensor, features: Tensor) -> Tensor:
         """(B, K, hidden), (B, channels, H, W) -> logits (B, K, H, W)."""
-        return torch.einsum("bkc,bchw->bkhw", self.kernels(queries), features)
+        return torch.einsum("bkc,bchw->bkhw", self.last(self.inner(queries)), features)
 
 
 class TextEncoder(nn.Module):
@@ -241,7 +236,7 @@ class HeatmapKeypointModel(PreTrainedModel):
         self.first = Kernels(hidden, channels)
         self.local = nn.Linear(channels, hidden)
         self.relate = nn.ModuleList(Attention(hidden, config.heads) for _ in range(config.relate_layers))
-        self.second = Kernels(hidden, channels)
+        self.second = Kernels(hidden, channels + RELATIVE_CHANNELS)
         # Without the norm the residual stream grows until every unit of the head is off, for good.
         self.head = nn.Sequential(
             nn.LayerNorm(POINTS * hidden), nn.Linear(POINTS * hidden, hidden), nn.GELU()
@@ -250,6 +245,9 @@ class HeatmapKeypointModel(PreTrainedModel):
         self.scalars = nn.Linear(hidden, VALUES - 2)
         self.axes = nn.Conv2d(w4, 2, 1)
         self.post_init()
+        # The second answers start from the first ones.
+        nn.init.zeros_(self.second.last.weight)
+        nn.init.zeros_(self.second.last.bias)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Conv2d | nn.Linear | nn.GroupNorm | nn.LayerNorm):
@@ -315,13 +313,13 @@ class HeatmapKeypointModel(PreTrainedModel):
     def _see(self, images: Tensor) -> list[Tensor]:
         """Features at strides 4, 8 and 16, with the decoder's widths."""
         taps = self.backbone(images)
-        return [skip(torch.cat([tap, _grid(tap)], dim=1)) for skip, tap in zip(self.skips, taps, strict=True)]
+        return [skip(torch.cat([tap, grid(tap)], dim=1)) for skip, tap in zip(self.skips, taps, strict=True)]
 
     def _answer(
         self, queries: Tensor, text: Tensor, keep: Tensor, sentence: Tensor, features: Tensor
     ) -> HeatmapOutput:
         """Answers of queries (B, POINTS, C) and text (B, T, C) in features (B, channels, H, W)."""
-        located = torch.cat([features, _places(features)], dim=1)
+        located = torch.cat([features, places(features)], dim=1)
         first = self.first(queries, located)
         weights = first.detach().flatten(2).softmax(dim=2)
         local = torch.einsum("bkn,bcn->bkc", weights, located.flatten(2))
@@ -330,10 +328,10 @@ class HeatmapKeypointModel(PreTrainedModel):
         seen = torch.cat([keep.new_ones(len(keep), POINTS), keep], dim=1)
         for layer in self.relate:
             related = layer(related, seen)
-        points = related[:, :POINTS]
-        heatmaps = first + self.second(points, located)
+        points, axes = related[:, :POINTS], self.axes(features)
+        seen_from = relative_places(first.detach(), axes.detach())
+        heatmaps = first + self.second(points, torch.cat([located, seen_from], dim=1))
         summary = self.head(points.flatten(1))
-        axes = self.axes(features)
         return HeatmapOutput(heatmaps, first, axes, self.presence(summary), self.scalars(summary))
 
     @torch.inference_mode()
@@ -351,47 +349,6 @@ class HeatmapKeypointModel(PreTrainedModel):
             _prediction(points[i], confidence[i], values[i], output.presence[i], image.shape)
             for i, image in enumerate(images)
         ]
-
-
-def _places(features: Tensor) -> Tensor:
-    """Each cell's place as sines and cosines, (B, PLACE_CHANNELS, H, W).
-
-    In these a single peak anywhere is a dot product away, which it is not in x and y alone.
-    """
-    grid = _grid(features)
-    waves = [math.pi * frequency * grid for frequency in FREQUENCIES]
-    return torch.cat([grid, *(wave.sin() for wave in waves), *(wave.cos() for wave in waves)], dim=1)
-
-
-def _grid(features: Tensor) -> Tensor:
-    """Each cell's x and y, (B, 2, H, W) from -1 to 1."""
-    count, _, height, width = features.shape
-    x = torch.linspace(-1, 1, width, device=features.device, dtype=features.dtype)
-    y = torch.linspace(-1, 1, height, device=features.device, dtype=features.dtype)
-    return torch.stack(torch.meshgrid(x, y, indexing="xy")).expand(count, -1, -1, -1)
-
-
-def read_points(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-    """Points and confidences from heat-map logits.
-
-    The point is the mean of the probabilities in a window about the peak; the confidence is their sum.
-
-    Args:
-        heatmaps: (B, K, H, W) logits.
-
-    Returns:
-        points (B, K, 2), fractions of the image; confidences (B, K) in [0, 1].
-    """
-    height, width = heatmaps.shape[-2:]
-    flat = heatmaps.flatten(2).softmax(dim=2)
-    peak = flat.argmax(dim=2, keepdim=True)
-    x = torch.arange(width, device=flat.device).repeat(height)
-    y = torch.arange(height, device=flat.device).repeat_interleave(width)
-    near = ((x - peak % width).abs() <= WINDOW) & ((y - peak // width).abs() <= WINDOW)
-    mass = flat * near
-    total = mass.sum(dim=2)
-    points = torch.stack([(mass * (x + 0.5)).sum(2) / width, (mass * (y + 0.5)).sum(2) / height], dim=-1)
-    return points / total[..., None], total.clamp(0, 1)
 
 
 def _prediction(

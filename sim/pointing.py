@@ -72,12 +72,12 @@ class PretrainConfig:
     drawing_size: int = 160
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            steps=3000,
-            batch_size=12,
-            learning_rate=1e-3,
-            warmup=150,
+            steps=4000,
+            batch_size=16,
+            learning_rate=1.5e-3,
+            warmup=200,
             average=0.998,
-            evaluate_every=250,
+            evaluate_every=500,
             patience=100,
             checkpoint_every=250,
         )
