@@ -51,6 +51,32 @@ class LiftedKeypoints(UserDict[KeypointName, FloatArray]):
         head = _on_plane(self._frame, self._pixels["grasp"] + step, height)
         return (head - tail) / np.linalg.norm(head - tail)
 
+    def way_across(
+        self, name: KeypointName, sides: tuple[KeypointName, KeypointName], least: float
+    ) -> FloatArray:
+        """The line across a thing, a horizontal unit vector (3,) without a sense, from points on its sides.
+
+        Where one side is mistaken for the other, both points lie on one side of the thing's foot (where it is
+        seen against their level); the line is then the one through the foot that fits both best.
+
+        Args:
+            name: the thing.
+            sides: points of the table on either side of it.
+            least: metres between points that make a line.
+
+        Raises:
+            PlanError: naming the sides, when they coincide at the foot.
+        """
+        first, second = (self[side] for side in sides)
+        foot = _on_plane(self._frame, self._pixels[name], float(first[2] + second[2]) / 2)
+        offsets = np.array([first[:2] - foot[:2], second[:2] - foot[:2]])
+        if np.linalg.norm(offsets[1] - offsets[0]) >= max(least, *np.linalg.norm(offsets, axis=1)):
+            return unit(second - first, least, " and ".join(sides))
+        spreads, axes = np.linalg.eigh(offsets.T @ offsets)
+        if spreads[-1] < least**2:
+            raise PlanError(f"{' and '.join(sides)} coincide at {name}: no direction")
+        return np.array([*axes[:, -1], 0.0])
+
     def ridge(self, name: KeypointName, radius: float) -> FloatArray:
         """The point (3,) at a keypoint, or on what stands out within `radius` metres of it in the image.
 

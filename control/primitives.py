@@ -287,7 +287,7 @@ def _hang(scene: _Scene) -> list[Waypoint]:
     grasp = replace(grasp, function=grasp.surface)
     turn = np.eye(3)
     if "pre_contact" in scene.points and "post_contact" in scene.points:
-        across = scene.direction("pre_contact", "post_contact")
+        across = scene.points.way_across("target", ("pre_contact", "post_contact"), s.least_direction)
         turn = _line_yaw_between(grasp.base_from_tcp[:3, 1], across)
     height = (a.target_height or 0.0) + s.hang_clearance
     place = grasp.carrying(scene.points.ridge("target", s.ridge_radius) + height * UP, turn)
