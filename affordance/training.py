@@ -49,7 +49,7 @@ class TrainingConfig:
 
     steps: int = 500
     batch_size: int = 8
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     backbone_rate: float = 0.2
     warmup: int = 20
     weight_decay: float = 0.02
