@@ -15,7 +15,8 @@ from rich.markdown import Markdown
 from ..core.files import write_json, write_text
 from ._verb import Verb
 
-_NUMBERS = ("metric", "value", "low", "high", "n")
+_MEASURED = ("value", "low", "high", "n")
+_NUMBERS = ("metric", *_MEASURED)
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class ReportConfig:
     Attributes:
         run: a run directory, e.g. outputs/bench/latest.
         metric: only this metric; empty for all.
+        columns: a label, e.g. task, whose values become the table's columns; needs a metric.
         document: a Markdown file to publish into; its block between `<!-- begin NAME -->` and
             `<!-- end NAME -->` is replaced, and the summary is copied to results/NAME.json beside it.
         name: of the block.
@@ -32,12 +34,15 @@ class ReportConfig:
 
     run: Path
     metric: str = ""
+    columns: str = ""
     document: Path | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
         if (self.document is None) != (not self.name):
             raise ValueError("document and name go together")
+        if self.columns and not self.metric:
+            raise ValueError(f"columns={self.columns} needs one metric")
 
 
 def read_summary(run: Path) -> dict[str, Any]:
@@ -69,6 +74,37 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def wide_table(rows: Sequence[Mapping[str, Any]], columns: str) -> str:
+    """One metric's rows as a Markdown table: a column for every value of a label, a row for all others.
+
+    Raises:
+        ValueError: no row has that label; names those there are.
+    """
+    found = list(dict.fromkeys(row[columns] for row in rows if columns in row))
+    labels = [
+        key
+        for key in dict.fromkeys(key for row in rows for key in row)
+        if key not in _NUMBERS or key == "metric"
+    ]
+    if not found:
+        raise ValueError(f"columns={columns}: no such label; there are {', '.join(labels)}")
+    labels.remove(columns)
+    table: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
+    for row in rows:
+        table.setdefault(tuple(str(row.get(label, "")) for label in labels), {})[row[columns]] = row
+    lines = ["| " + " | ".join([*labels, *found]) + " |", "|" + " --- |" * (len(labels) + len(found))]
+    for names, cells in table.items():
+        shown = [_cell(cells[name]) if name in cells else "" for name in found]
+        lines.append("| " + " | ".join([*names, *shown]) + " |")
+    return "\n".join(lines)
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    """E.g. "0.93 [0.88, 0.96] n=100"."""
+    interval = "" if row["low"] is None else f" [{row['low']:.2f}, {row['high']:.2f}]"
+    return f"{row['value']:.2f}{interval} n={row['n']}"
+
+
 def describe(summary: Mapping[str, Any]) -> str:
     """The command, its seeds, time and memory, as one line."""
     seeds = ", ".join(map(str, summary["seeds"]))
@@ -78,7 +114,7 @@ def describe(summary: Mapping[str, Any]) -> str:
     )
 
 
-def publish(document: Path, name: str, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+def publish(document: Path, name: str, summary: Mapping[str, Any], table: str) -> None:
     """Replace a block of a Markdown document by a run's table, and keep the summary beside it.
 
     Raises:
@@ -88,7 +124,7 @@ def publish(document: Path, name: str, summary: Mapping[str, Any], rows: Sequenc
     block = re.compile(rf"(<!-- begin {re.escape(name)} -->\n).*?(<!-- end {re.escape(name)} -->)", re.DOTALL)
     if not block.search(text):
         raise ValueError(f"{document}: no block '<!-- begin {name} -->' … '<!-- end {name} -->'")
-    body = f"{describe(summary)}\n\n{markdown_table(rows)}\n"
+    body = f"{describe(summary)}\n\n{table}\n"
     write_json(document.parent / "results" / f"{name}.json", summary)
     write_text(document, block.sub(lambda match: match[1] + body + match[2], text))
 
@@ -105,17 +141,18 @@ def main(cfg: ReportConfig) -> None:
     """Print the table, or publish it."""
     summary = read_summary(cfg.run)
     rows = [row for row in summary["rows"] if cfg.metric in ("", row["metric"])]
+    table = wide_table(rows, cfg.columns) if cfg.columns else markdown_table(rows)
     if cfg.document is not None:
-        publish(cfg.document, cfg.name, summary, rows)
+        publish(cfg.document, cfg.name, summary, table)
         return
-    Console().print(Markdown(f"{describe(summary)}\n\n{markdown_table(rows)}"))
+    Console().print(Markdown(f"{describe(summary)}\n\n{table}"))
 
 
 VERB = Verb(
     ReportConfig,
     main,
     examples=(
-        "kalie report run=outputs/bench/latest metric=success",
+        "kalie report run=outputs/bench/latest metric=success columns=task",
         "kalie report run=outputs/bench/latest document=docs/results.md name=benchmark",
     ),
 )

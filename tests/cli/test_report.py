@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kalie.cli.report import ReportConfig, describe, main, markdown_table, read_summary
+from kalie.cli.report import ReportConfig, describe, main, markdown_table, read_summary, wide_table
 from kalie.core.files import write_json
 
 ROWS = [
@@ -34,6 +34,20 @@ def test_table_shows_value_interval_and_n() -> None:
     assert lines[0] == "| task | arm | metric | value | 95 % interval | n |"
     assert lines[2] == "| sweep | full | success | 0.925 | [0.880, 0.960] | 100 |"
     assert lines[3] == "| sweep |  | seconds | 120 |  |  |"
+
+
+def test_columns_of_a_label_stand_side_by_side() -> None:
+    other = {**ROWS[0], "task": "pour", "value": 0.5, "low": 0.4, "high": 0.6, "n": 80}
+    floor = {**other, "arm": "random", "value": 0.0, "low": None, "high": None}
+    lines = wide_table([ROWS[0], other, floor], "task").splitlines()
+    assert lines[0] == "| arm | metric | sweep | pour |"
+    assert lines[2] == "| full | success | 0.93 [0.88, 0.96] n=100 | 0.50 [0.40, 0.60] n=80 |"
+    assert lines[3] == "| random | success |  | 0.00 n=80 |"
+
+
+def test_when_no_row_has_the_label_expect_the_labels_there_are() -> None:
+    with pytest.raises(ValueError, match="columns=tsk: no such label; there are task, arm"):
+        wide_table(ROWS, "tsk")
 
 
 def test_publishing_replaces_only_its_block_and_keeps_the_numbers(run: Path, tmp_path: Path) -> None:
