@@ -51,7 +51,10 @@ def read_image(path: Path) -> ImageArray:
     """
     if not path.is_file():
         raise CalibrationError(f"{path}: no such image")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    try:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    except cv2.error:  # A damaged header may promise more pixels than OpenCV allows.
+        image = None
     if image is None:
         raise CalibrationError(f"{path}: not an image that can be read")
     return np.asarray(image, dtype=np.uint8)

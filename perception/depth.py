@@ -123,10 +123,11 @@ def lift(
 
 
 def point_cloud(frame: RgbdFrame) -> FloatArray:
-    """Every pixel's point (H, W, 3) in the base frame, metres; NaN where the depth is."""
+    """Every pixel's point (H, W, 3) in the base frame, metres; NaN where there is no depth."""
     height, width = frame.depth.shape
     rays = camera_rays(frame.intrinsics)
-    depth = np.where(frame.depth > 0, frame.depth, np.nan).astype(np.float64)
+    valid = (frame.depth > 0) & np.isfinite(frame.depth)
+    depth = np.where(valid, frame.depth, np.nan).astype(np.float64)
     points = (rays @ frame.base_from_camera[:3, :3].T) * depth.reshape(-1, 1) + frame.base_from_camera[:3, 3]
     return points.reshape(height, width, 3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import cv2
@@ -107,6 +108,15 @@ def test_when_an_image_is_damaged_expect_it_named(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no picture")
     with pytest.raises(CalibrationError, match=r"bad.png: not an image"):
         read_image(tmp_path / "bad.png")
+
+
+def test_when_a_header_promises_a_monstrous_image_expect_it_named(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "huge.bmp"), np.zeros((8, 8, 3), np.uint8))
+    data = bytearray((tmp_path / "huge.bmp").read_bytes())
+    data[18:26] = struct.pack("<ii", 2**20 + 1, 2**20 + 1)
+    (tmp_path / "huge.bmp").write_bytes(data)
+    with pytest.raises(CalibrationError, match=r"huge.bmp: not an image"):
+        read_image(tmp_path / "huge.bmp")
 
 
 @pytest.mark.parametrize(

@@ -168,12 +168,12 @@ def test_no_pose_ever_comes_from_invalid_depth(seed: int, share: float) -> None:
 
 def test_point_cloud_agrees_with_lift_and_keeps_invalid_pixels_nan() -> None:
     depth = np.random.default_rng(0).uniform(0.5, 1.5, (48, 64)).astype(np.float32)
-    depth[5, 6], depth[7, 8] = np.nan, 0.0
+    depth[5, 6], depth[7, 8], depth[9, 10], depth[11, 12] = np.nan, 0.0, np.inf, -np.inf
     frame = frame_of(depth, BARREL)
     cloud = point_cloud(frame)
     assert cloud.shape == (48, 64, 3)
-    assert np.isnan(cloud[5, 6]).all()
-    assert np.isnan(cloud[7, 8]).all()
+    for row, column in ((5, 6), (7, 8), (9, 10), (11, 12)):
+        assert np.isnan(cloud[row, column]).all()
     assert np.allclose(cloud[30, 40], lift(frame, np.array([40.0, 30.0]), window=1), atol=1e-9)
 
 
