@@ -193,6 +193,17 @@ def test_when_stamp_lies_in_the_future_expect_refusal(stream: Stream) -> None:
     assert stream.tick(stream.positions, age=-1.0).status == "refused"
 
 
+@pytest.mark.parametrize("fault", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("what", ["age", "state_age"])
+def test_when_a_stamp_is_not_finite_expect_hold(stream: Stream, what: str, fault: float) -> None:
+    """B1: no comparison with NaN may pass for "young enough"."""
+    before = stream.positions
+    result = stream.tick(before + 1e-3, **{what: fault})
+    assert result.status == "refused"
+    assert np.array_equal(result.positions, before)
+    assert stream.tick(before + 1e-4).status == "passed"
+
+
 @pytest.mark.parametrize("what", ["age", "state_age"])
 def test_when_command_or_state_is_stale_expect_smooth_halt_in_time(stream: Stream, what: str) -> None:
     """B4: the braking starts in the first period in which the age exceeds 0.1 s."""
@@ -228,6 +239,28 @@ def test_when_an_old_queue_arrives_after_a_cut_expect_none_of_it_executed(stream
         result = stream.gate.check(JointCommand(positions, stamp), state, stream.now)
         assert result.status == "refused"
         assert np.array_equal(result.positions, held)
+
+
+def test_when_a_producer_dies_in_motion_expect_rest_and_no_old_command_in_a_hundred_trials(
+    gate: SafetyGate, home: FloatArray
+) -> None:
+    """B5: it is cut off for up to 5 s, then its queue comes one by one, then it starts anew."""
+    rng = np.random.default_rng(4)
+    for _ in range(100):
+        velocity = rng.uniform(-0.3, 0.3, 7)
+        stream = Stream(gate, home)
+        stream.move(velocity, 5)
+        last, periods = stream.positions, int(rng.integers(20, 300))
+        for _ in range(periods):
+            stream.tick(None)
+        assert stream.gate.at_rest
+        held = stream.positions
+        for k in range(1, 50):
+            result = stream.tick(last + velocity * PERIOD * k, age=(periods + 1) * PERIOD)
+            assert result.status == "refused"
+            assert "stale" in result.reasons[0]
+            assert np.array_equal(result.positions, held)
+        assert stream.tick(held + 1e-4).status == "passed"
 
 
 def test_when_emergency_stop_expect_zero_velocity_latched_until_reset(stream: Stream) -> None:
@@ -354,18 +387,3 @@ def test_what_leaves_the_gate_is_not_the_gate_s_own_memory(stream: Stream, home:
     stream.tick(home).positions[:] = np.nan
     stream.positions = home
     assert np.isfinite(stream.tick(home).positions).all()
-
-
-def test_a_command_takes_fifty_microseconds_at_most(stream: Stream) -> None:
-    """Best of several bursts: the machine may be busy with something else."""
-    state = ArmState(stream.positions, stream.velocities, 0.08, 0.0)
-    best = np.inf
-    for _ in range(20):
-        commands = [JointCommand(stream.positions, stream.now + k * 1e-3) for k in range(1, 101)]
-        states = [replace(state, stamp=command.stamp) for command in commands]
-        begin = time.perf_counter()
-        for command, seen in zip(commands, states, strict=True):
-            stream.gate.check(command, seen, command.stamp)
-        best = min(best, (time.perf_counter() - begin) / len(commands))
-        stream.now += 0.1
-    assert best < 50e-6

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,10 +172,8 @@ def test_when_the_holder_was_killed_expect_its_lock_taken_over(tmp_path: Path) -
     holder = start_holder(tmp_path)
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
-    begin = time.monotonic()
     with directory_lock(tmp_path):
         assert (tmp_path / ".lock").read_text() == str(os.getpid())
-    assert time.monotonic() - begin < 1
 
 
 def test_when_the_same_process_opens_it_twice_expect_refusal(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -47,9 +46,7 @@ def _inject(envs: WorkerVectorEnv, fault: int, victim: int) -> None:
     before, *_ = _act(envs, *[FINE] * 3)
     actions = [FINE] * 3
     actions[victim] = fault
-    start = time.monotonic()
     observations, rewards, terminated, truncated, infos = _act(envs, *actions)
-    assert time.monotonic() - start < TIMEOUT + 1
     others = [index for index in range(3) if index != victim]
     assert infos["failed"][victim].startswith(REASONS[fault])
     assert infos["_failed"].tolist() == [index == victim for index in range(3)]
