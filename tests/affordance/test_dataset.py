@@ -1,8 +1,11 @@
 """Data sets survive kills, refuse damage, keep siblings together, and read back exactly."""
 
+import hashlib
+import io
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import textwrap
@@ -11,6 +14,8 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -31,6 +36,12 @@ def make_item(index: int, parent: str = "", source: str = "photo") -> LabelledIm
         masks=rng.integers(0, 3, (24, 32), dtype=np.uint8) if index % 2 else None,
         group="brush/0",
     )
+
+
+def _png(shape: tuple[int, ...]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros(shape, np.uint8)).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def make_set(n: int) -> AffordanceDataset:
@@ -113,6 +124,97 @@ def test_when_writer_is_killed_expect_finished_shards_and_a_clear_error(tmp_path
     assert len(AffordanceDataset.load(tmp_path / "set", allow_partial=True)) == 4
 
 
+def test_when_recording_is_killed_mid_write_expect_all_twenty_earlier_episodes(tmp_path: Path) -> None:
+    """E9: the process kills itself while the 21st record is half on the disk."""
+    script = textwrap.dedent(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        sys.path.insert(0, sys.argv[2])
+        from test_dataset import make_item
+        from kalie.affordance.dataset import DatasetWriter
+        writer = DatasetWriter(Path(sys.argv[1]), shard_size=1)
+        writer.extend([make_item(i) for i in range(20)])
+        os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+        writer.extend([make_item(20)])
+        """
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "set"), str(Path(__file__).parent)]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+    with pytest.raises(DatasetError, match="cut off mid-write; its 20 finished shards"):
+        AffordanceDataset.load(tmp_path / "set")
+    kept = AffordanceDataset.load(tmp_path / "set", allow_partial=True)
+    assert [item.id for item in kept] == [f"item-{i}" for i in range(20)]
+
+
+def test_when_any_bit_of_a_shard_is_flipped_expect_the_file_named(tmp_path: Path) -> None:
+    """E3."""
+    make_set(2).save(tmp_path / "set")
+    shard = tmp_path / "set" / "part-00000.parquet"
+    sound, rng = shard.read_bytes(), np.random.default_rng(0)
+    for bit in rng.integers(0, 8 * len(sound), 1000):
+        data = bytearray(sound)
+        data[bit // 8] ^= 1 << (bit % 8)
+        shard.write_bytes(data)
+        with pytest.raises(DatasetError, match=r"part-00000\.parquet: damaged"):
+            AffordanceDataset.load(tmp_path / "set")
+
+
+KEY_ERROR = pytest.mark.xfail(strict=True, raises=(KeyError, AttributeError), reason="it is not named")
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        "{",
+        "{}",
+        '{"version": 2}',
+        pytest.param("[]", marks=KEY_ERROR),
+        pytest.param('{"version": 1}', marks=KEY_ERROR),
+        pytest.param('{"version": 1, "complete": true}', marks=KEY_ERROR),
+    ],
+)
+def test_when_the_manifest_is_damaged_expect_the_file_named(tmp_path: Path, manifest: str) -> None:
+    """E3: what a flipped bit in a key makes of it."""
+    make_set(1).save(tmp_path / "set")
+    (tmp_path / "set" / "manifest.json").write_text(manifest)
+    with pytest.raises(DatasetError, match=r"manifest\.json"):
+        AffordanceDataset.load(tmp_path / "set")
+
+
+def write_record(folder: Path, **changed: object) -> None:
+    """A data set of one record, made by another program: its checksums fit."""
+    make_set(1).save(folder)
+    shard = folder / "part-00000.parquet"
+    table = pq.read_table(shard)
+    pq.write_table(pa.Table.from_pylist([{**table.to_pylist()[0], **changed}], table.schema), shard)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["shards"][shard.name] = hashlib.sha256(shard.read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+NOT_JSON = pytest.mark.xfail(strict=True, raises=json.JSONDecodeError, reason="the record is not named")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("affordance", '{"target": [1.0, 0.5]}', "record item-0: target: .*outside the image"),
+        ("affordance", '{"target": [0.5, -0.01]}', "record item-0: target: .*outside the image"),
+        ("affordance", '{"handle": [0.5, 0.5]}', "record item-0: unknown key 'handle'"),
+        ("image", {"bytes": b"no picture", "path": None}, "record item-0: image cannot be decoded"),
+        ("masks", {"bytes": _png((9, 9)), "path": None}, "record item-0: masks must be uint8"),
+        pytest.param("affordance", "{", "record item-0", marks=NOT_JSON),
+    ],
+)
+def test_when_a_record_made_elsewhere_is_wrong_expect_record_and_field_named(
+    tmp_path: Path, field: str, value: object, named: str
+) -> None:
+    write_record(tmp_path / "set", **{field: value})
+    with pytest.raises(DatasetError, match=named):
+        AffordanceDataset.load(tmp_path / "set")
+
+
 def test_when_record_is_bad_expect_error_naming_it_and_earlier_ones_kept(tmp_path: Path) -> None:
     good, bad = make_item(0), replace(make_item(1), rgb=np.zeros((4, 4), np.uint8))
     with (
@@ -139,11 +241,14 @@ def test_when_directory_is_in_use_or_empty_expect_refusal(tmp_path: Path) -> Non
         AffordanceDataset.load(tmp_path / "nothing")
 
 
-def test_when_manifest_names_a_file_outside_expect_refusal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["../x.parquet", "/etc/passwd", "sub/x.parquet", "link.parquet"])
+def test_when_manifest_names_a_file_outside_expect_refusal(tmp_path: Path, name: str) -> None:
     make_set(1).save(tmp_path / "set")
+    (tmp_path / "x.parquet").write_bytes(b"")
+    (tmp_path / "set" / "link.parquet").symlink_to(tmp_path / "x.parquet")
     manifest = tmp_path / "set" / "manifest.json"
     data = json.loads(manifest.read_text())
-    data["shards"] = {"../x.parquet": "0"}
+    data["shards"] = {name: hashlib.sha256(b"").hexdigest()}
     manifest.write_text(json.dumps(data))
     with pytest.raises(DatasetError, match="leaves the data set"):
         AffordanceDataset.load(tmp_path / "set")
@@ -153,6 +258,29 @@ def test_when_image_is_unreadable_expect_error_naming_the_file(tmp_path: Path) -
     (tmp_path / "x.png").write_bytes(b"not a picture")
     with pytest.raises(DatasetError, match=r"x\.png"):
         read_image(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_when_image_is_cut_off_anywhere_expect_error_naming_the_file(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "photo"
+    Image.fromarray(make_item(0).rgb).save(path, format=kind)
+    sound = path.read_bytes()
+    for size in np.linspace(0, len(sound) * 0.9, 100).astype(int):
+        path.write_bytes(sound[:size])
+        with pytest.raises(DatasetError, match="photo: not a readable image"):
+            read_image(path)
+
+
+@pytest.mark.xfail(strict=True, raises=SyntaxError, reason="what Pillow raises for a broken chunk name")
+def test_when_a_chunk_of_an_image_is_broken_expect_error_naming_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(make_item(0).rgb).save(path)
+    data = bytearray(path.read_bytes())
+    length = data.index(b"IDAT") - 4
+    data[length : length + 4] = struct.pack(">I", 1000)  # What follows is taken for a chunk's name.
+    path.write_bytes(data)
+    with pytest.raises(DatasetError, match=r"photo\.png: not a readable image"):
+        read_image(path)
 
 
 def kalie_file(folder: Path, points: dict[str, object], image: str = "imgs/entry_0.png") -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kalie.cli.main import load_verb, main, parse, verb_line, verb_names
-from kalie.core.config import ConfigError
+from kalie.core.config import ConfigError, defaults_of, flatten
 
 VERBS = verb_names()
 
@@ -93,6 +94,17 @@ def test_when_any_key_of_any_verb_is_misspelt_expect_exit_2(
     for key in load_verb(name).config.__dataclass_fields__:
         assert main([name, f"{key}zz=1"]) == 2
         assert f"{key}zz: no such key; did you mean '{key}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_when_any_nested_key_of_any_verb_is_misspelt_expect_the_nearest_name(name: str) -> None:
+    """E7: every leaf of every verb's config, groups included."""
+    verb = load_verb(name)
+    for key in flatten(defaults_of(verb.config)):
+        *path, leaf = key.split(".")
+        typo = ".".join([*path, f"{leaf}zz"])
+        with pytest.raises(ConfigError, match=re.escape(f"{typo}: no such key; did you mean")):
+            verb.schema(name).compose([f"{typo}=1"])
 
 
 @pytest.mark.parametrize(
