@@ -1,10 +1,11 @@
-"""Time of one prediction, of one fine-tuning run, and of one whole benchmark episode.
+"""Time of one prediction, segmentation and reply, of one fine-tuning run, and of one whole benchmark episode.
 
     python benchmarks/model_speed.py [--repeats 30] [--steps N] [--out FILE]
 
-A prediction is held against its limit of 60 ms and against the bare forward pass of the same network; a
-fine-tuning run against 90 s; an episode (stage, see, predict, plan, move, judge) against 2 s. Prints medians
-and ratios to the yardsticks, and writes them with `--out`.
+A prediction is held against its limit of 60 ms and against the bare forward pass of the same network; finding
+the objects of a depth image against 30 ms; reading long and hostile text replies against 10 ms; a fine-tuning
+run against 90 s; an episode (stage, see, predict, plan, move, judge) against 2 s. Prints medians and ratios
+to the yardsticks, and writes them with `--out`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,7 +26,9 @@ import torch
 from kalie.affordance.finetune import FinetuneConfig, finetune
 from kalie.affordance.heatmap import HeatmapKeypointModel
 from kalie.affordance.labels import LabelledImage, Provenance
-from kalie.affordance.schema import Affordance, Keypoint
+from kalie.affordance.parse import MAX_CHARACTERS, format_reply, parse_reply
+from kalie.affordance.schema import Affordance, InvalidKeypoints, Keypoint
+from kalie.perception.segmentation import TabletopSegmenter
 from kalie.sim.benchmark import scene_seed
 from kalie.sim.episode import act, oracle
 from kalie.sim.registry import task
@@ -33,6 +37,7 @@ from kalie.sim.task import TaskName
 from kalie.sim.world import World
 
 PREDICT_SECONDS, FINETUNE_SECONDS, EPISODE_SECONDS = 0.06, 90.0, 2.0
+SEGMENT_SECONDS, REPLY_SECONDS = 0.03, 0.01
 INSTRUCTION = "sweep the trash off the left edge"
 
 
@@ -74,6 +79,33 @@ def predictions(model: HeatmapKeypointModel, repeats: int) -> list[Row]:
     return [
         row("one prediction", seconds, "limit", PREDICT_SECONDS),
         row("one prediction", seconds, "bare forward pass", bare),
+    ]
+
+
+def segmentation(repeats: int) -> Row:
+    """The objects of one test scene with clutter, from depth alone."""
+    frame = stage(World(), task("sweep"), "test", scene_seed(9, 0)).frame
+    segmenter = TabletopSegmenter()
+    seconds = median_seconds(lambda: segmenter.segment(frame), repeats)
+    return row("one segmentation", seconds, "limit", SEGMENT_SECONDS)
+
+
+def replies(repeats: int) -> list[Row]:
+    """The longest reply that is read, and texts that a scan with backtracking would stumble over."""
+    good = format_reply(Affordance(grasp=Keypoint(0.3, 0.6)))
+    texts = {
+        "reply, longest": good + " " * (MAX_CHARACTERS - len(good)),
+        "reply, open fences": "```json\n" * (MAX_CHARACTERS // 8),
+        "reply, 1 MB": "a" * 10**6,
+    }
+
+    def read(text: str) -> None:
+        with suppress(InvalidKeypoints):
+            parse_reply(text)
+
+    return [
+        row(name, median_seconds(lambda text=text: read(text), repeats), "limit", REPLY_SECONDS)
+        for name, text in texts.items()
     ]
 
 
@@ -131,7 +163,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None)
     arguments = parser.parse_args()
     model = HeatmapKeypointModel.load()
-    rows = predictions(model, arguments.repeats)
+    rows = [*predictions(model, arguments.repeats), segmentation(arguments.repeats)]
+    rows += replies(arguments.repeats)
     rows += episodes(model, ("sweep", "drawer", "towel", "pour", "unplug"), max(3, arguments.repeats // 5))
     rows.append(finetuning(model, arguments.steps))
     for item in rows:
