@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +12,15 @@ import pytest
 
 import kalie
 from kalie.sim.episode import act, oracle
-from kalie.sim.registry import Registry, task
+from kalie.sim.objects import Category, ObjectFamily, ObjectModel, Split
+from kalie.sim.registry import TASK_NAMES, Registry, own_families, task
 from kalie.sim.staging import stage
+from kalie.sim.task import TaskName
 from kalie.sim.user_objects import UserObjectError, load_families
 from kalie.sim.world import World
 
 EXAMPLES = Path(kalie.__file__).parent / "examples" / "objects"
+PAGE = (EXAMPLES / "README.md").read_text("utf-8")
 
 
 @pytest.fixture
@@ -26,6 +32,57 @@ def folder(tmp_path: Path) -> Path:
 
 def _edit(file: Path, **changes: object) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def _documented() -> Mapping[str, tuple[set[str], set[str]]]:
+    """Keypoints and scalars by category, as the page's table lists them."""
+    rows = re.findall(r"^\| `(\w+)` \| \w+ \|(.*?)\|(.*?)\|$", PAGE, flags=re.MULTILINE)
+    return {
+        row[0]: (set(re.findall(r"`(\w+)`", row[1])), set(re.findall(r"`(\w+)`", row[2]))) for row in rows
+    }
+
+
+@dataclass(frozen=True)
+class _Bare:
+    """A family of the project whose objects have only what the page says that they need."""
+
+    inner: ObjectFamily
+    split: Split = "train"
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def category(self) -> Category:
+        return self.inner.category
+
+    def sample(self, rng: np.random.Generator) -> ObjectModel:
+        model = self.inner.sample(rng)
+        points, scalars = _documented()[self.category]
+        return replace(
+            model,
+            keypoints={name: point for name, point in model.keypoints.items() if _numbered(name) in points},
+            scalars={name: value for name, value in model.scalars.items() if _numbered(name) in scalars},
+        )
+
+
+def _numbered(name: str) -> str:
+    return re.sub(r"(?<=_)\d", "i", name)
+
+
+@pytest.mark.parametrize("name", TASK_NAMES)
+def test_what_the_page_lists_is_all_that_a_task_needs(world: World, name: TaskName) -> None:
+    chosen = task(name)
+    bare = [
+        _Bare(next(iter(own_families(category, "train")))) for category in (*chosen.categories, "clutter")
+    ]
+    for family in bare:
+        model, (points, scalars) = family.sample(np.random.default_rng(0)), _documented()[family.category]
+        assert {_numbered(key) for key in model.keypoints} == points
+        assert {_numbered(key) for key in model.scalars} == scalars
+    staged = stage(world, chosen, "train", 1, Registry(bare))
+    assert act(world, staged, oracle(staged)).success
 
 
 def test_the_example_folder_is_swept_by_an_oracle(world: World) -> None:
