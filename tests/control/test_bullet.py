@@ -178,18 +178,24 @@ def test_a_pull_drags_a_stick_to_the_target(bullet: BulletClient, kinematics: Ki
     assert (x, y) == (pytest.approx(0.55, abs=0.02), pytest.approx(-0.1, abs=0.02))
 
 
+def push_of(frame: RgbdFrame, way: tuple[float, float, float], top: float) -> Affordance:
+    """A push along x, half way up a thing of height `top`: from free space, against its edge, to the end."""
+    before, edge, after = way
+    return Affordance(
+        pre_contact=keypoint(frame, before, 0.0),
+        target=keypoint(frame, edge, 0.0, top),
+        post_contact=keypoint(frame, after, 0.0, top),
+        pre_height=top / 2,
+        target_height=-top / 2,
+        post_height=-top / 2,
+    )
+
+
 def test_a_push_moves_a_box_along(bullet: BulletClient, kinematics: Kinematics) -> None:
     box = Box((0.55, 0.0), (0.1, 0.08, 0.06))
     frame = render([box])
     body = add_body(bullet, [box], 0.2)
-    affordance = Affordance(
-        pre_contact=keypoint(frame, 0.43, 0.0),
-        target=keypoint(frame, 0.51, 0.0, 0.06),
-        post_contact=keypoint(frame, 0.58, 0.0, 0.06),
-        pre_height=0.03,
-        target_height=-0.03,
-        post_height=-0.03,
-    )
+    affordance = push_of(frame, (0.43, 0.51, 0.58), 0.06)
     execution = carry_out(bullet, kinematics, "push", affordance, frame)
     assert execution.status == "done"
     assert not execution.contact  # what gives way is no contact that ends a push
@@ -259,14 +265,7 @@ def test_a_guarded_push_leaves_a_heavy_thing_where_it_stands(
     frame = render([chest])
     body = add_body(bullet, [chest], 8.0)
     start, _ = bullet.getBasePositionAndOrientation(body)
-    affordance = Affordance(
-        pre_contact=keypoint(frame, 0.45, 0.0),
-        target=keypoint(frame, 0.56, 0.0, 0.1),
-        post_contact=keypoint(frame, 0.63, 0.0, 0.1),
-        pre_height=0.05,
-        target_height=-0.05,
-        post_height=-0.05,
-    )
+    affordance = push_of(frame, (0.45, 0.56, 0.63), 0.1)
     execution = carry_out(bullet, kinematics, "push", affordance, frame)
     assert execution.status == "done", execution.message
     assert execution.contact

@@ -12,8 +12,7 @@ from kalie.affordance.schema import KEYPOINT_NAMES
 from kalie.perception.frame import FloatArray
 from kalie.sim.episode import Episode, act, oracle
 from kalie.sim.families_test.unplug import FAMILIES as UNSEEN
-from kalie.sim.families_train.unplug import FAMILIES as SEEN
-from kalie.sim.objects import Category, ObjectFamily, PlacedObject, Split
+from kalie.sim.objects import ObjectFamily, PlacedObject, Split
 from kalie.sim.registry import Registry, task
 from kalie.sim.staging import StagedScene, in_image, stage
 from kalie.sim.tasks.unplug import TRAVEL
@@ -65,24 +64,6 @@ def test_oracle_unplugs_the_seen_sticks(world: World, split: Split) -> None:
     for seed in range(2):
         staged = stage(world, UNPLUG, split, seed)
         assert act(world, staged, oracle(staged)).success
-
-
-@pytest.mark.slow
-def test_oracle_succeeds_on_98_of_100_scenes_of_the_test_families(world: World) -> None:
-    scenes = (stage(world, UNPLUG, "test", seed) for seed in range(1000, 1100))
-    assert sum(act(world, staged, oracle(staged)).success for staged in scenes) >= 98
-
-
-def test_same_seed_gives_the_same_scene_picture_and_outcome_bit_for_bit(world: World) -> None:
-    outcomes = []
-    other = World()
-    for place in (world, other):
-        staged = stage(place, UNPLUG, "test", 5)
-        episode = act(place, staged, oracle(staged))
-        end = place.pose(staged.scene.objects["target"]).tobytes()
-        outcomes.append((staged.frame.rgb.tobytes(), staged.affordance, end, episode.measures))
-    other.close()
-    assert outcomes[0] == outcomes[1]
 
 
 @pytest.mark.parametrize("degrees", [-50.0, 50.0])
@@ -227,15 +208,3 @@ def test_sticks_can_be_straddled_and_protrude_from_their_hosts(world: World) -> 
         assert 0.02 <= top <= 0.048
         assert stick.model.scalars["grasp_width"] <= 0.03
         assert stick.model.scalars["length"] >= 0.025
-
-
-@pytest.mark.parametrize("category", ["stick", "host"])
-def test_splits_have_one_training_two_validation_and_at_least_three_test_families(category: Category) -> None:
-    seen = [family for family in SEEN if family.category == category]
-    unseen = [family for family in UNSEEN if family.category == category]
-    assert [family.split for family in seen] == ["train", "validation", "validation"]
-    assert len(unseen) >= 3
-    assert all(family.split == "test" for family in unseen)
-    rng = np.random.default_rng(0)
-    assert seen[0].sample(rng) == seen[0].sample(rng)
-    assert all(family.sample(rng).urdf != family.sample(rng).urdf for family in unseen)
