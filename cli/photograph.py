@@ -30,7 +30,7 @@ class PhotographConfig:
         count: how many photos.
         seed: of the series.
         noise: of the clicks.
-        objects: file or folder with further object families.
+        objects: a .py file or a folder with object families of your own; see examples/objects.
         run: where results go; the data set is its folder `photos`.
     """
 

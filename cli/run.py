@@ -33,7 +33,7 @@ class RunVerbConfig:
         split: whose families and look.
         seed: of the scene.
         weights: folder of a tuned model; base is the shipped one, oracle the true keypoints.
-        objects: file or folder with further object families.
+        objects: a .py file or a folder with object families of your own; see examples/objects.
         run: where results go.
     """
 
