@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from .directions import mirrored, names_colour, names_direction
+from .directions import QUARTERS, mirrored, names_colour, names_direction, turned
 from .encoding import GRASP, Batch, axis_angle, turn_axis, with_axis
 
 
@@ -30,6 +30,7 @@ class AugmentConfig:
         shift: fraction of the image to either side.
         perspective: relative change of scale from one border to the other.
         mirror: chance of a left-right and, apart from it, of a top-bottom mirror.
+        quarter: chance of a quarter turn, before any mirror.
         exposure: the darkest factor of all colours is 1 - exposure, the brightest 1.
         brightness: added, fraction of the full range.
         contrast: factor range is [1 - contrast, 1 + contrast].
@@ -50,6 +51,7 @@ class AugmentConfig:
     shift: float = 0.06
     perspective: float = 0.04
     mirror: float = 0.5
+    quarter: float = 0.2
     exposure: float = 0.5
     brightness: float = 0.12
     contrast: float = 0.3
@@ -65,8 +67,9 @@ class AugmentConfig:
 
 def augment(batch: Batch, size: int, config: AugmentConfig, generator: Generator) -> Batch:
     """A varied copy of the batch with images of `size` x `size` pixels, float32 0..255."""
+    batch, quarters = _quarter(batch, config, generator)
     batch, flips = _mirror(batch, config, generator)
-    batch = warp(batch, flips @ _homographies(batch, config, generator), size)
+    batch = warp(batch, flips @ quarters @ _homographies(batch, config, generator), size)
     images = _recolour(batch.images, batch.instructions, config, generator)
     images = _occlude(images, batch, config, generator)
     images = _degrade(images, config, generator)
@@ -137,6 +140,22 @@ def _homographies(batch: Batch, config: AugmentConfig, generator: Generator) -> 
     matrices[:, 2, :2] = config.perspective / 2 * _uniform((count, 2), generator)
     matrices[:, 2, 2] = 1
     return matrices
+
+
+_QUARTER = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+def _quarter(batch: Batch, config: AugmentConfig, generator: Generator) -> tuple[Batch, Tensor]:
+    """Quarter turns (B, 3, 3), drawn at random where the texts allow, and the batch with their texts."""
+    wanted = torch.rand((len(batch),), generator=generator) < config.quarter
+    words = torch.randint(len(QUARTERS), (len(batch),), generator=generator).tolist()
+    texts = list(batch.instructions)
+    for row in wanted.nonzero()[:, 0].tolist():
+        text = turned(texts[row], *QUARTERS[words[row]])
+        wanted[row] = text is not None
+        texts[row] = text or texts[row]
+    matrices = torch.where(wanted[:, None, None], _QUARTER, torch.eye(3))
+    return replace(batch, instructions=tuple(texts)), matrices
 
 
 def _mirror(batch: Batch, config: AugmentConfig, generator: Generator) -> tuple[Batch, Tensor]:

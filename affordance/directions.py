@@ -25,6 +25,13 @@ VERTICAL = _both_ways(
 # Directions without such a partner: an image whose text holds one is not mirrored.
 _NEVER_MIRRORED = {"clockwise", "counterclockwise", "anticlockwise"}
 _NEVER_VERTICALLY = {"front", "back", "behind", "forward", "forwards", "backward", "backwards"}
+# Words for up and down in the image that stand where "left" and "right" can, and those that cannot turn.
+QUARTERS = (("far", "near"), ("upper", "lower"), ("top", "bottom"))
+_NEVER_TURNED = (
+    _NEVER_VERTICALLY
+    | (HORIZONTAL.keys() | VERTICAL.keys()) - {"left", "right"} - {word for pair in QUARTERS for word in pair}
+    | {"hand"}  # "left-hand" has no counterpart
+)
 _COLOURS = {
     *("red", "orange", "yellow", "green", "cyan", "teal", "blue", "purple", "violet", "magenta", "pink"),
     *("brown", "black", "white", "grey", "gray", "turquoise", "beige", "maroon", "navy", "olive"),
@@ -56,6 +63,21 @@ def mirrored(text: str, horizontally: bool, vertically: bool) -> str | None:
     if words & refused:
         return None
     swaps = {**(HORIZONTAL if horizontally else {}), **(VERTICAL if vertically else {})}
+    return _WORD.sub(lambda match: _like(match[0], swaps), text)
+
+
+def turned(text: str, up: str, down: str) -> str | None:
+    """The text for the image turned clockwise by a quarter, or None when it has none.
+
+    Args:
+        text: to change; what was left is then up, what was up is right, and so on.
+        up: the word for a direction that becomes up, one of the first words of `QUARTERS`.
+        down: its partner.
+    """
+    if _words(text) & _NEVER_TURNED:
+        return None
+    swaps = {"left": up, "right": down}
+    swaps |= {word: side for pair in QUARTERS for word, side in zip(pair, ("right", "left"), strict=True)}
     return _WORD.sub(lambda match: _like(match[0], swaps), text)
 
 

@@ -28,29 +28,24 @@ class FinetuneConfig:
     Attributes:
         training: the optimisation.
         augment: how images are varied; None shows them as they are.
-        photo_share: expected share of photos in a batch, where there are both photos and other images.
     """
 
     training: TrainingConfig = field(default_factory=TrainingConfig)
     augment: AugmentConfig | None = field(default_factory=AugmentConfig)
-    photo_share: float = 0.25
 
 
-class MixedSource:
-    """Draws batches in which photos have a fixed expected share."""
+class ImageSource:
+    """Draws batches in which every image is as likely as any other, so that one photo weighs little."""
 
-    def __init__(self, samples: Sequence[LabelledImage], size: int, config: FinetuneConfig) -> None:
+    def __init__(
+        self, samples: Sequence[LabelledImage], size: int, augmentation: AugmentConfig | None
+    ) -> None:
         """Keep all images in memory as small squares: 550 of 192 px take 60 MB."""
         if not samples:
             raise ValueError("no labelled images to learn from")
         self.size = size
-        self.augment = config.augment
-        self.batch = encode(samples, size if config.augment is None else int(size * ZOOM))
-        photo = torch.tensor([sample.provenance.source == "photo" for sample in samples])
-        self.weights = torch.ones(len(samples))
-        if bool(photo.any()) and not bool(photo.all()):
-            self.weights[photo] = config.photo_share / photo.sum()
-            self.weights[~photo] = (1 - config.photo_share) / (~photo).sum()
+        self.augment = augmentation
+        self.batch = encode(samples, size if augmentation is None else int(size * ZOOM))
 
     def __call__(self, count: int, generator: Generator) -> Batch:
         """`count` images drawn with replacement, varied."""
@@ -58,8 +53,7 @@ class MixedSource:
 
     def draw(self, count: int, generator: Generator) -> Batch:
         """`count` images drawn with replacement, as they are."""
-        rows = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        return self.batch.select(rows)
+        return self.batch.select(torch.randint(len(self.batch), (count,), generator=generator))
 
     def vary(self, drawn: Batch, generator: Generator) -> Batch:
         """The images augmented, where the config says so."""
@@ -90,7 +84,7 @@ def finetune(
         log: called with the step and its figures.
     """
     config = config or FinetuneConfig()
-    source = MixedSource(samples, model.config.image_size, config)
+    source = ImageSource(samples, model.config.image_size, config.augment)
 
     def validation_error(candidate: HeatmapKeypointModel) -> float:
         return float(np.nanmean(point_errors(candidate, validation)))

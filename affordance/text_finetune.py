@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 from ..core.checkpoint import CheckpointStore
 from .augment import AugmentConfig
 from .encoding import Batch, decode, encode
-from .finetune import FinetuneConfig, MixedSource
+from .finetune import ImageSource
 from .labels import LabelledImage
 from .parse import format_reply
 from .text import TextKeypointModel, seeded
@@ -73,12 +73,10 @@ class TextFinetuneConfig:
     Attributes:
         training: the optimisation.
         augment: how images are varied; None shows them as they are.
-        photo_share: expected share of photos in a batch, where there are both photos and other images.
     """
 
     training: TextTrainingConfig = field(default_factory=TextTrainingConfig)
     augment: AugmentConfig | None = field(default_factory=AugmentConfig)
-    photo_share: float = 0.25
 
 
 class Lesson(NamedTuple):
@@ -94,16 +92,15 @@ class LessonSource:
 
     def __init__(self, samples: Sequence[LabelledImage], image_size: int, config: TextFinetuneConfig) -> None:
         """Images are kept as squares, no larger than the largest image is."""
-        mixed = FinetuneConfig(augment=config.augment, photo_share=config.photo_share)
-        self.mixed = MixedSource(samples, _side(samples, image_size), mixed)
+        self.images = ImageSource(samples, _side(samples, image_size), config.augment)
 
     def __call__(self, count: int, generator: Generator) -> list[Lesson]:
         """`count` lessons.
 
         Text cannot say where a point outside the image is: an image that lost one stays as it was.
         """
-        drawn = self.mixed.draw(count, generator)
-        varied = self.mixed.vary(drawn, generator)
+        drawn = self.images.draw(count, generator)
+        varied = self.images.vary(drawn, generator)
         lost = (drawn.in_view & ~varied.in_view).any(dim=1).tolist()
         return [lesson(drawn if lost[row] else varied, row) for row in range(count)]
 

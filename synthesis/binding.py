@@ -257,6 +257,12 @@ def tool_group(anchored: Mapping[KeypointName, Anchor]) -> int | None:
     return None if "target" not in anchored or grasp.group in bound else grasp.group
 
 
+def meant_group(anchored: Mapping[KeypointName, Anchor]) -> int | None:
+    """The object that is meant: the target's, or the grasped one where the target is in free space."""
+    found = [anchored[name].group for name in ("target", "grasp") if name in anchored]
+    return next((group for group in found if group is not None), None)
+
+
 def touching_groups(masks: NDArray[np.uint8], gap_px: int = 2) -> list[tuple[int, ...]]:
     """Instance ids that touch (gap of at most `gap_px`) grouped together, in order of the lowest id."""
     labels = [int(label) for label in np.unique(masks) if label]

@@ -17,7 +17,9 @@ from ..core.chat import ChatConfig, ask
 from .binding import Anchor
 from .edges import EdgeArray, edge_agreement, soft_edges
 
-Reason = Literal["outside_view", "overlap", "off_surface", "keypoint_off_part", "edges", "judge", "duplicate"]
+Reason = Literal[
+    "outside_view", "overlap", "off_surface", "side", "keypoint_off_part", "edges", "judge", "duplicate"
+]
 BoolArray = NDArray[np.bool_]
 _JUDGE_PROMPT = (
     "Could this be a usable photo of a robot's table for the task {instruction!r}? Every object that it "
@@ -47,6 +49,8 @@ class CheckConfig:
         keypoint_margin: least distance of every keypoint from the image border, as a fraction of the image.
         gap_px: objects apart before must stay this far apart.
         surface_slack: share of an object that may come to lie on another surface than before.
+        turn_deg: most that the direction from another object to the one that is meant may turn, where the
+            instruction names a direction: "the left bowl" stays the left one.
         slack_px: how much farther from its object a keypoint may be than it was on the photo.
     """
 
@@ -54,6 +58,7 @@ class CheckConfig:
     keypoint_margin: float = 0.01
     gap_px: int = 2
     surface_slack: float = 0.05
+    turn_deg: float = 25.0
     slack_px: float = 1.5
 
 
@@ -85,6 +90,34 @@ def check_apart(masks: Sequence[BoolArray], gap_px: int) -> None:
         if taken[mask].any():
             raise Rejected("overlap", f"object {index} meets another one")
         taken |= cv2.dilate(mask.astype(np.uint8), kernel) > 0
+
+
+def check_sides(
+    before: Sequence[BoolArray],
+    after: Sequence[BoolArray],
+    meant: int,
+    others: Sequence[int],
+    turn_deg: float,
+) -> None:
+    """Reject when the object that is meant comes to lie on another side of one of the others.
+
+    Args:
+        before: bool (H, W) per group, on the photo.
+        after: the same, moved.
+        meant: index of the group that the instruction is about.
+        others: indices of groups that it may be told from by where they lie.
+        turn_deg: most that the direction from one of those may turn.
+    """
+    for other in others:
+        old, new = (_middle(groups[meant]) - _middle(groups[other]) for groups in (before, after))
+        turn = abs(np.angle(complex(*new) * complex(*old).conjugate(), deg=True))
+        if turn > turn_deg:
+            raise Rejected("side", f"object {meant} seen from object {other} turns by {turn:.0f} degrees")
+
+
+def _middle(mask: BoolArray) -> NDArray[np.float64]:
+    """The mean pixel (2,) of a mask (H, W)."""
+    return np.argwhere(mask)[:, ::-1].mean(axis=0)
 
 
 def check_surface(

@@ -14,12 +14,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..affordance.directions import names_direction
 from ..affordance.labels import LabelledImage, Provenance
 from ..affordance.schema import Affordance, InvalidKeypoints
 from ..affordance.units import to_pixel
 from .background import BackgroundConfig, retexture
-from .binding import TASK_BINDINGS, KeypointBinding, move_affordance
-from .checks import CheckConfig, Rejected, check_apart, check_edges, check_on_part, check_surface, check_view
+from .binding import TASK_BINDINGS, KeypointBinding, meant_group, move_affordance, tool_group
+from .checks import (
+    CheckConfig,
+    Rejected,
+    check_apart,
+    check_edges,
+    check_on_part,
+    check_sides,
+    check_surface,
+    check_view,
+)
 from .describe import describe
 from .distractors import TASK_DISTRACTORS, DistractorConfig, random_distractors
 from .edges import EdgeArray, compose_edges, soft_edges
@@ -51,7 +61,7 @@ class ComposeConfig:
 
     mode: Mode = "full"
     transform: TransformConfig = field(default_factory=TransformConfig)
-    tool: TransformConfig = field(default_factory=lambda: TransformConfig(rotation_deg=180.0, shift=0.25))
+    tool: TransformConfig = field(default_factory=lambda: TransformConfig(rotation_deg=180.0, shift=0.45))
     binding: KeypointBinding = field(default_factory=KeypointBinding)
     background: BackgroundConfig = field(default_factory=BackgroundConfig)
     distractors: DistractorConfig = field(default_factory=DistractorConfig)
@@ -183,6 +193,11 @@ def _check_geometry(
     check_view(affordance, groups, scene.fixed, checks.keypoint_margin)
     check_apart(groups, checks.gap_px)
     check_surface(scene.surfaces.labels, scene.groups, groups, checks.surface_slack)
+    if names_direction(scene.parent.instruction) and (meant := meant_group(scene.anchors)) is not None:
+        others = [
+            k for k, cut in enumerate(scene.fixed) if not cut and k not in (meant, tool_group(scene.anchors))
+        ]
+        check_sides(scene.groups, groups, meant, others, checks.turn_deg)
     before = scene.parent.affordance
     check_on_part(before, affordance, scene.anchors, (scene.groups, groups), checks.slack_px)
 

@@ -36,7 +36,7 @@ class TransformConfig:
 
     scale: tuple[float, float] = (0.8, 1.2)
     rotation_deg: float = 20.0
-    shift: float = 0.1
+    shift: float = 0.35
     elastic: float = 0.2
     taper_width: float = 0.45
     taper_stretch: float = 0.35

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kalie.affordance.augment import AugmentConfig, apply_homography, augment, warp
-from kalie.affordance.directions import mirrored, names_colour, names_direction
+from kalie.affordance.directions import QUARTERS, mirrored, names_colour, names_direction, turned
 from kalie.affordance.encoding import Batch, axis_angle, encode, half_turn, turn_axis
 from kalie.affordance.labels import LabelledImage, Provenance
 from kalie.affordance.schema import Affordance, Keypoint
@@ -18,11 +18,13 @@ from kalie.affordance.schema import Affordance, Keypoint
 from .pictures import dots
 
 STILL = AugmentConfig(
-    rotation=0, rotation_with_directions=0, scale=0, stretch=0, shift=0, perspective=0, mirror=0,
+    rotation=0, rotation_with_directions=0, scale=0, stretch=0, shift=0, perspective=0, mirror=0, quarter=0,
     exposure=0, brightness=0, contrast=0, saturation=0, hue=0, hue_with_colours=0, light=0, noise=0,
     blur=0, occluders=0,
 )  # fmt: skip
-MOVING = replace(STILL, rotation=180, scale=0.2, stretch=0.2, shift=0.1, perspective=0.2, mirror=0.5)
+MOVING = replace(
+    STILL, rotation=180, scale=0.2, stretch=0.2, shift=0.1, perspective=0.2, mirror=0.5, quarter=0.5
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -55,9 +57,11 @@ def test_every_geometric_change_moves_pixels_and_label_alike(x: float, y: float,
         assert np.abs(brightest(varied.images[0]) - point).max() * 128 < 0.5
 
 
-@pytest.mark.parametrize("change", ["rotation", "scale", "stretch", "shift", "perspective", "mirror"])
+@pytest.mark.parametrize(
+    "change", ["rotation", "scale", "stretch", "shift", "perspective", "mirror", "quarter"]
+)
 def test_each_single_change_moves_pixels_and_label_alike(change: str) -> None:
-    config = replace(STILL, **{change: {"rotation": 90.0, "mirror": 1.0}.get(change, 0.15)})
+    config = replace(STILL, **{change: {"rotation": 90.0, "mirror": 1.0, "quarter": 1.0}.get(change, 0.15)})
     for seed in range(8):
         before = batch_of([(0.42, 0.61)])
         after = augment(before, 128, config, generator(seed))
@@ -122,6 +126,29 @@ def test_mirrored_images_swap_their_direction_words() -> None:
     varied = augment(batch_of([(0.2, 0.3)], "Left of the far edge"), 128, always, generator())
     assert varied.instructions == ("Right of the near edge",)
     torch.testing.assert_close(varied.points[0, 0], torch.tensor([0.8, 0.7]))
+
+
+def test_images_turned_by_a_quarter_turn_their_direction_words() -> None:
+    always = replace(STILL, quarter=1.0)
+    varied = augment(batch_of([(0.2, 0.3)], "Left of the upper edge"), 128, always, generator())
+    assert varied.instructions in {(f"{up.capitalize()} of the right edge",) for up, _ in QUARTERS}
+    torch.testing.assert_close(varied.points[0, 0], torch.tensor([0.7, 0.2]))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sweep it off the left side", "sweep it off the far side"),
+        ("sweep it off the right edge", "sweep it off the near edge"),
+        ("push the top drawer", "push the right drawer"),
+        ("pull the lower plug", "pull the left plug"),
+        ("take the left-hand one", None),
+        ("the leftmost one", None),
+        ("hang the towel on the bar", "hang the towel on the bar"),
+    ],
+)
+def test_texts_of_turned_images(text: str, expected: str | None) -> None:
+    assert turned(text, "far", "near") == expected
 
 
 @pytest.mark.parametrize(

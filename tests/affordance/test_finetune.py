@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from kalie.affordance.finetune import FinetuneConfig, MixedSource, finetune
+from kalie.affordance.augment import AugmentConfig
+from kalie.affordance.finetune import FinetuneConfig, ImageSource, finetune
 from kalie.affordance.heatmap import HeatmapConfig, HeatmapKeypointModel
 from kalie.affordance.metrics import predict_all, summarise
 from kalie.affordance.tokenizer import make_vocabulary
@@ -154,13 +155,13 @@ def test_stops_when_validation_shows_no_progress_and_keeps_the_best(base: Heatma
 
     config = replace(SHORT, steps=50, evaluate_every=1, patience=2)
     state = start(base, config)
-    best = train(state, MixedSource(SAMPLES, 64, FinetuneConfig(config)), config, evaluate)
+    best = train(state, ImageSource(SAMPLES, 64, AugmentConfig()), config, evaluate)
     assert state.step == 4
     assert same(best, seen[1])
 
 
 def test_when_the_loss_is_not_finite_expect_an_error_that_names_the_step(base: HeatmapKeypointModel) -> None:
-    source = MixedSource(SAMPLES, 64, FinetuneConfig(SHORT))
+    source = ImageSource(SAMPLES, 64, AugmentConfig())
 
     def poisoned(count: int, generator: torch.Generator) -> object:
         batch = source(count, generator)
@@ -175,16 +176,17 @@ def test_when_there_is_nothing_to_learn_from_expect_refusal(base: HeatmapKeypoin
         finetune(base, [])
 
 
-def test_photos_have_their_share_of_every_batch() -> None:
-    source = MixedSource(SAMPLES, 64, FinetuneConfig(SHORT, photo_share=0.5))
-    drawn = torch.multinomial(source.weights, 4000, replacement=True, generator=step_generator(0, 0))
-    assert float((drawn < 4).float().mean()) == pytest.approx(0.5, abs=0.03)
-    alone = MixedSource(SAMPLES[:4], 64, FinetuneConfig(SHORT))
-    assert alone.weights.tolist() == [1, 1, 1, 1]
+def test_every_image_is_drawn_as_often_as_any_other() -> None:
+    source = ImageSource(SAMPLES, 64, None)
+    drawn = source.draw(200 * len(SAMPLES), step_generator(0, 0))
+    counts = [
+        sum(torch.equal(image, other) for other in drawn.images) / 200 for image in source.batch.images[:3]
+    ]
+    assert counts == pytest.approx([1, 1, 1], abs=0.3)
 
 
 def test_without_augmentation_images_come_as_they_are() -> None:
-    source = MixedSource(SAMPLES[:1], 64, FinetuneConfig(SHORT, augment=None))
+    source = ImageSource(SAMPLES[:1], 64, None)
     batch = source(2, step_generator(0, 0))
     assert torch.equal(batch.images[0], batch.images[1])
     assert batch.images.dtype == torch.uint8

@@ -62,7 +62,7 @@ def test_when_a_source_does_not_exist_expect_error(
 
 @pytest.mark.parametrize(
     "options",
-    [["model=smolvlm_256m", "tuning.photo_share=0.5"], ["text_tuning.photo_share=0.5"], ["model=moka"]],
+    [["model=smolvlm_256m", "tuning.training.steps=5"], ["text_tuning.training.steps=5"], ["model=moka"]],
 )
 def test_when_tuning_and_model_do_not_fit_expect_exit_2(options: list[str]) -> None:
     assert main(["finetune", "data=photos", *options]) == 2

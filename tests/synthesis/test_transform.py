@@ -147,7 +147,7 @@ def test_moved_box_holds_the_whole_moved_object(seed: int) -> None:
 @settings(max_examples=20, deadline=None)
 def test_draws_stay_within_the_configured_ranges(seed: int) -> None:
     h = draw("affine", seed)
-    assert np.abs(h.shift).max() <= 0.1 * SIZE
+    assert np.abs(h.shift).max() <= TransformConfig().shift * SIZE
     scales = np.linalg.svd(h.linear, compute_uv=False)
     assert scales.min() >= 0.8 - 1e-9
     assert scales.max() <= 1.2 + 1e-9
