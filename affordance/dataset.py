@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..core.files import write_bytes
 from .labels import LabelledImage, Provenance
@@ -30,6 +30,8 @@ from .schema import Affordance, InvalidKeypoints
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}")
+# What Pillow raises for a file that is no image, is cut off, has a broken chunk, or would be huge.
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _FEATURES = datasets.Features(
     {
         "id": datasets.Value("string"),
@@ -186,7 +188,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         raise DatasetError(f"{path}: not a readable image ({error})") from None
 
 
@@ -207,7 +209,7 @@ def _to_row(item: LabelledImage) -> dict[str, object]:
 
 def _from_row(row: dict[str, Any]) -> LabelledImage:
     try:
-        affordance = Affordance.from_json(json.loads(row["affordance"]))
+        affordance = Affordance.from_json(_json_object(row, "affordance"))
     except InvalidKeypoints as error:
         raise DatasetError(f"record {row['id']}: {error}") from None
     masks = row["masks"]
@@ -216,10 +218,20 @@ def _from_row(row: dict[str, Any]) -> LabelledImage:
         rgb=_decode(row["image"]["bytes"], "RGB", row["id"]),
         instruction=row["instruction"],
         affordance=affordance,
-        provenance=Provenance(row["source"], row["parent"], row["seed"], json.loads(row["details"])),
+        provenance=Provenance(row["source"], row["parent"], row["seed"], _json_object(row, "details")),
         masks=None if masks is None else _decode(masks["bytes"], "L", row["id"]),
         group=row["group"],
     )
+
+
+def _json_object(row: dict[str, Any], field: str) -> dict[str, Any]:
+    try:
+        value = json.loads(row[field])
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"record {row['id']}: {field} is not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise DatasetError(f"record {row['id']}: {field} must be a JSON object, got {value!r}")
+    return value
 
 
 def _read_shard(directory: Path, name: str, digest: str) -> list[LabelledImage]:
@@ -244,8 +256,13 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
         raise DatasetError(f"{path}: not found; is {directory} a data set?") from None
     except ValueError as error:
         raise DatasetError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(manifest, dict):
+        raise DatasetError(f"{path}: expected a JSON object, got {type(manifest).__name__}")
     if manifest.get("version") != FORMAT_VERSION:
         raise DatasetError(f"{path}: format version {manifest.get('version')}, expected {FORMAT_VERSION}")
+    for field, kind in (("complete", bool), ("shards", dict)):
+        if not isinstance(manifest.get(field), kind):
+            raise DatasetError(f"{path}: {field} is missing or malformed")
     return manifest
 
 
@@ -259,5 +276,5 @@ def _decode(data: bytes, mode: str, record: str) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return np.asarray(image.convert(mode))
-    except (OSError, UnidentifiedImageError) as error:
+    except _UNREADABLE as error:
         raise DatasetError(f"record {record}: image cannot be decoded ({error})") from None

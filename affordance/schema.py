@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Literal, get_args
+from typing import Literal, TypeGuard, get_args
 
 KeypointName = Literal["grasp", "function", "target", "pre_contact", "post_contact"]
 KEYPOINT_NAMES: tuple[KeypointName, ...] = get_args(KeypointName)
@@ -39,7 +39,7 @@ class Keypoint:
 
     def __post_init__(self) -> None:
         for axis, value in (("x", self.x), ("y", self.y)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if not _is_finite(value):
                 raise InvalidKeypoints(f"keypoint {axis}: expected a finite number, got {value!r}")
             if not 0.0 <= value < 1.0:
                 raise InvalidKeypoints(f"keypoint {axis}: {value} is outside the image, expected [0, 1)")
@@ -126,6 +126,16 @@ class Affordance:
         return cls(**values)  # pyright: ignore[reportArgumentType]
 
 
+def _is_finite(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer too large
+        return False
+
+
 def _point_from_json(name: KeypointName, value: object) -> Keypoint | None:
     if value is None:
         return None
@@ -140,7 +150,7 @@ def _point_from_json(name: KeypointName, value: object) -> Keypoint | None:
 def _check_scalar(name: ScalarName, value: object) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not _is_finite(value):
         raise InvalidKeypoints(f"{name}: expected a finite number or null, got {value!r}")
     low, high = SCALAR_RANGES[name]
     if not low <= value <= high:

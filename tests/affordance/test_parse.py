@@ -137,9 +137,6 @@ def test_when_a_point_is_past_the_range_of_its_declared_units_expect_refusal_nev
                 parse_reply(reply, fmt)
 
 
-HUGE = pytest.mark.xfail(strict=True, raises=OverflowError, reason="math.isfinite cannot take huge integers")
-
-
 @pytest.mark.parametrize(
     ("data", "named"),
     [
@@ -153,8 +150,8 @@ HUGE = pytest.mark.xfail(strict=True, raises=OverflowError, reason="math.isfinit
         ({"grasp_yaw": 9.0}, "grasp_yaw.*outside"),
         ({"gripper_width": "wide"}, "gripper_width"),
         ({"graps": [0.5, 0.5]}, "unknown key 'graps'"),
-        pytest.param({"grasp": [10**400, 0.5]}, "grasp", marks=HUGE),
-        pytest.param({"gripper_width": 10**400}, "gripper_width", marks=HUGE),
+        ({"grasp": [10**400, 0.5]}, "grasp"),
+        ({"gripper_width": 10**400}, "gripper_width"),
     ],
 )
 def test_when_a_label_is_malformed_expect_refusal_naming_the_key(data: dict[str, object], named: str) -> None:
