@@ -10,7 +10,7 @@ import numpy as np
 
 from ..affordance.schema import Affordance, KeypointName
 from ..affordance.units import to_pixel
-from ..perception.depth import DepthError, camera_rays, lift, point_cloud
+from ..perception.depth import DepthError, camera_rays, lift, point_cloud, valid_depth
 from ..perception.frame import FloatArray, RgbdFrame
 from .plan import PlanError
 
@@ -155,7 +155,7 @@ def lift_keypoints(
 
 
 def points_around(frame: RgbdFrame, pixel: FloatArray, radius: float, point: FloatArray) -> FloatArray:
-    """The points (N, 3) seen in a square of the image, base frame; pixels without depth are left out.
+    """The points (N, 3) seen in a square of the image, base frame; invalid depths are left out.
 
     Args:
         frame: to look at.
@@ -169,8 +169,7 @@ def points_around(frame: RgbdFrame, pixel: FloatArray, radius: float, point: Flo
     square = np.s_[max(v - half, 0) : max(v + half + 1, 0), max(u - half, 0) : max(u + half + 1, 0)]
     rays = camera_rays(frame.intrinsics).reshape(*frame.depth.shape, 3)[square]
     depth = frame.depth[square]
-    with np.errstate(invalid="ignore"):
-        valid = depth > 0
+    valid = valid_depth(depth)
     return frame.to_base(rays[valid] * depth[valid][:, None])
 
 

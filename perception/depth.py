@@ -123,11 +123,10 @@ def lift(
 
 
 def point_cloud(frame: RgbdFrame) -> FloatArray:
-    """Every pixel's point (H, W, 3) in the base frame, metres; NaN where there is no depth."""
+    """Every pixel's point (H, W, 3) in the base frame, metres; NaN where there is no valid depth."""
     height, width = frame.depth.shape
     rays = camera_rays(frame.intrinsics)
-    valid = (frame.depth > 0) & np.isfinite(frame.depth)
-    depth = np.where(valid, frame.depth, np.nan).astype(np.float64)
+    depth = np.where(valid_depth(frame.depth), frame.depth, np.nan).astype(np.float64)
     points = (rays @ frame.base_from_camera[:3, :3].T) * depth.reshape(-1, 1) + frame.base_from_camera[:3, 3]
     return points.reshape(height, width, 3)
 

@@ -168,11 +168,13 @@ def test_no_pose_ever_comes_from_invalid_depth(seed: int, share: float) -> None:
 
 def test_point_cloud_agrees_with_lift_and_keeps_invalid_pixels_nan() -> None:
     depth = np.random.default_rng(0).uniform(0.5, 1.5, (48, 64)).astype(np.float32)
-    depth[5, 6], depth[7, 8], depth[9, 10], depth[11, 12] = np.nan, 0.0, np.inf, -np.inf
+    invalid = {(5, 6): np.nan, (7, 8): 0.0, (9, 10): np.inf, (11, 12): -np.inf, (13, 14): 0.05, (15, 16): 50.0}
+    for pixel, reading in invalid.items():
+        depth[pixel] = reading
     frame = frame_of(depth, BARREL)
     cloud = point_cloud(frame)
     assert cloud.shape == (48, 64, 3)
-    for row, column in ((5, 6), (7, 8), (9, 10), (11, 12)):
+    for row, column in invalid:
         assert np.isnan(cloud[row, column]).all()
     assert np.allclose(cloud[30, 40], lift(frame, np.array([40.0, 30.0]), window=1), atol=1e-9)
 
