@@ -105,6 +105,15 @@ def _cell(row: Mapping[str, Any]) -> str:
     return f"{row['value']:.2f}{interval} n={row['n']}"
 
 
+def _rows_of(summary: Mapping[str, Any], metric: str) -> list[Mapping[str, Any]]:
+    """The rows of one metric, or all of them. Raises ValueError naming the metrics there are."""
+    rows = [row for row in summary["rows"] if metric in ("", row["metric"])]
+    if metric and not rows:
+        there = ", ".join(dict.fromkeys(row["metric"] for row in summary["rows"])) or "none"
+        raise ValueError(f"metric={metric}: no such metric; there are {there}")
+    return rows
+
+
 def describe(summary: Mapping[str, Any]) -> str:
     """The command, its seeds, time and memory, as one line."""
     seeds = ", ".join(map(str, summary["seeds"]))
@@ -140,7 +149,7 @@ def _interval(row: Mapping[str, Any]) -> str:
 def main(cfg: ReportConfig) -> None:
     """Print the table, or publish it."""
     summary = read_summary(cfg.run)
-    rows = [row for row in summary["rows"] if cfg.metric in ("", row["metric"])]
+    rows = _rows_of(summary, cfg.metric)
     table = wide_table(rows, cfg.columns) if cfg.columns else markdown_table(rows)
     if cfg.document is not None:
         publish(cfg.document, cfg.name, summary, table)

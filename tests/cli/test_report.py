@@ -50,6 +50,15 @@ def test_when_no_row_has_the_label_expect_the_labels_there_are() -> None:
         wide_table(ROWS, "tsk")
 
 
+def test_when_no_row_has_the_metric_expect_the_metrics_there_are(run: Path, tmp_path: Path) -> None:
+    document = tmp_path / "results.md"
+    document.write_text("<!-- begin b -->\nold\n<!-- end b -->\n")
+    for columns in ("", "task"):
+        with pytest.raises(ValueError, match="metric=sucess: no such metric; there are success, seconds"):
+            main(ReportConfig(run, "sucess", columns, document, "b"))
+    assert "old" in document.read_text()
+
+
 def test_publishing_replaces_only_its_block_and_keeps_the_numbers(run: Path, tmp_path: Path) -> None:
     document = tmp_path / "results.md"
     document.write_text(
