@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -60,6 +60,13 @@ class Budget:
     def __post_init__(self) -> None:
         if not 1 <= self.photos < self.images:
             raise ValueError(f"photos={self.photos} must be at least 1 and fewer than images={self.images}")
+
+    def check_arms(self, arms: Sequence[ArmName]) -> None:
+        """Refuse arms with more photos than there may be images. Raises ValueError naming the arm."""
+        for arm in arms:
+            photos = _SYNTHESIS[arm][1] if arm in _SYNTHESIS else None
+            if photos is not None and photos >= self.images:
+                raise ValueError(f"images={self.images} must be more than the {photos} photos of arm {arm}")
 
 
 def registry(objects: Path | None) -> Registry:

@@ -53,6 +53,7 @@ class BenchConfig:
             raise ValueError("episodes and seeds must be at least 1, workers at least 0")
         if not self.arms or len(set(self.arms)) != len(self.arms):
             raise ValueError(f"arms={list(self.arms)} must name one or more arms, each once")
+        self.budget.check_arms(self.arms)
 
 
 def cells(cfg: BenchConfig) -> Iterator[Cell]:

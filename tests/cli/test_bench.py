@@ -68,6 +68,13 @@ def test_arms_get_the_images_their_names_say() -> None:
         training_set(world, "drawer", "oracle", 0, budget)
 
 
+def test_when_an_arm_has_more_photos_than_images_expect_it_named(tmp_path: Path) -> None:
+    budget = Budget(photos=2, images=6)
+    with pytest.raises(ValueError, match="images=6 must be more than the 10 photos of arm full_10"):
+        config(tmp_path, arms=("full", "full_10"), budget=budget)
+    assert config(tmp_path, arms=("full", "full_1"), budget=budget).budget == budget
+
+
 def test_rendered_scenes_are_never_test_scenes() -> None:
     world, budget = World(), Budget(photos=1, images=2)
     rendered = training_set(world, "drawer", "rendered", 0, budget)
