@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from ..affordance.dataset import read_image
 from ..affordance.models import MODELS, HeatmapModelConfig, ModelConfig, build_model
+from ..core.files import write_bytes
 from ..core.report import draw_keypoints
 from ._verb import Verb
 
@@ -31,6 +34,19 @@ class PredictConfig:
     model: ModelConfig = field(default_factory=HeatmapModelConfig)
     picture: Path = Path("prediction.png")
 
+    def __post_init__(self) -> None:
+        if not cv2.haveImageWriter(self.picture.name):
+            raise ValueError(f"picture={self.picture}: unknown kind of picture, e.g. .png and .jpg are known")
+
+
+def write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
+    """Write an RGB image (H, W, 3). Raises OSError naming the file."""
+    _, data = cv2.imencode(path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    try:
+        write_bytes(path, data.tobytes())
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written ({error.strerror})") from None
+
 
 def main(cfg: PredictConfig) -> int:
     """Print the affordance as JSON with the confidences; 1 when there is no usable answer."""
@@ -41,7 +57,7 @@ def main(cfg: PredictConfig) -> int:
         console.print(f"no answer: {prediction.error}")
         return 1
     points = {str(name): (point.x, point.y) for name, point in prediction.affordance.keypoints()}
-    cv2.imwrite(str(cfg.picture), cv2.cvtColor(draw_keypoints(rgb, points), cv2.COLOR_RGB2BGR))
+    write_picture(cfg.picture, draw_keypoints(rgb, points))
     answer = {"affordance": prediction.affordance.to_json(), "confidence": dict(prediction.confidence)}
     console.print_json(json.dumps(answer))
     return 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kalie.cli.main import main
+from kalie.cli.predict import write_picture
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
@@ -21,3 +23,17 @@ def test_when_the_image_is_unreadable_expect_its_name_and_no_picture(
     assert f"{image}: not a readable image" in streams.err
     assert "Traceback" not in streams.err
     assert not picture.exists()
+
+
+def test_when_the_picture_s_kind_is_unknown_expect_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("prediction.xyz", "prediction"):
+        assert main(["predict", "image=table.png", "instruction=sweep", f"picture={tmp_path / name}"]) == 2
+        assert f"{tmp_path / name}: unknown kind of picture" in capsys.readouterr().err
+
+
+def test_when_the_picture_cannot_be_written_expect_its_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file/a\.png: cannot be written"):
+        write_picture(tmp_path / "file" / "a.png", np.zeros((8, 8, 3), np.uint8))
