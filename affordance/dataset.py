@@ -121,16 +121,32 @@ class AffordanceDataset:
 
 
 class DatasetWriter:
-    """Writes a data set shard by shard; use as a context manager. Leaving it normally marks it complete."""
+    """Writes a data set shard by shard; use as a context manager. Leaving it normally marks it complete.
 
-    def __init__(self, directory: Path, shard_size: int = 256) -> None:
+    Args:
+        directory: of the data set.
+        shard_size: records per shard; what a kill can lose is less than one shard.
+        resume: go on after the finished shards of an earlier writer, if there are any.
+
+    Raises:
+        DatasetError: the directory holds a data set already, or the one to go on with is damaged.
+    """
+
+    def __init__(self, directory: Path, shard_size: int = 256, resume: bool = False) -> None:
         self._directory = Path(directory)
         self._shard_size = shard_size
         self._pending: list[LabelledImage] = []
         self._shards: dict[str, str] = {}
         self._ids: set[str] = set()
+        self.kept: tuple[LabelledImage, ...] = ()
+        """The records of an earlier writer."""
         if (self._directory / MANIFEST).exists():
-            raise DatasetError(f"{self._directory}: already holds a data set")
+            if not resume:
+                raise DatasetError(f"{self._directory}: already holds a data set")
+            self.kept = AffordanceDataset.load(self._directory, allow_partial=True).items
+            self._shards = _read_manifest(self._directory)["shards"]
+            self._ids = {item.id for item in self.kept}
+            return
         self._directory.mkdir(parents=True, exist_ok=True)
         self._publish(complete=False)
 

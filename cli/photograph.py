@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..affordance.dataset import AffordanceDataset
-from ..core.progress import progress_bar
+from ..affordance.dataset import DatasetWriter
+from ..affordance.labels import LabelledImage
+from ..core.progress import ProgressCallback, progress_bar
 from ..core.report import Picture, Report
 from ..core.runs import Run, RunConfig
 from ..sim.annotate import ClickNoise, Photographer
@@ -18,6 +20,7 @@ from ._arms import registry
 from ._verb import Verb
 
 SHOWN = 12
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class PhotographConfig:
         seed: of the series.
         noise: of the clicks.
         objects: a .py file or a folder with object families of your own; see examples/objects.
-        run: where results go; the data set is its folder `photos`.
+        run: where results go; the data set is its folder `photos`. Every photo is kept once it is taken;
+            run.resume=true takes those that are missing.
     """
 
     task: TaskName = "sweep"
@@ -45,15 +49,17 @@ class PhotographConfig:
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"count={self.count} must be at least 1")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must not be negative")
 
 
 def main(cfg: PhotographConfig) -> None:
-    """Take the photos and save them as a data set."""
+    """Take the photos that are missing, one by one, into a data set."""
+    families = registry(cfg.objects)
     with Run.open("photograph", cfg.run, cfg, seeds=[cfg.seed]) as run:
-        photographer = Photographer(World(), task(cfg.task), cfg.split, registry(cfg.objects), cfg.noise)
+        photographer = Photographer(World(), task(cfg.task), cfg.split, families, cfg.noise)
         with run.stage("photograph"), progress_bar("photographing") as progress:
-            photos = photographer.photograph(cfg.count, cfg.seed, progress)
-        AffordanceDataset(tuple(photos)).save(run.path / "photos")
+            photos = take(photographer, cfg, run.path / "photos", progress)
         report = Report(f"{cfg.count} photos of {cfg.task}")
         pictures = []
         for photo in photos[:SHOWN]:
@@ -62,6 +68,21 @@ def main(cfg: PhotographConfig) -> None:
         report.section("Photos").pictures(pictures)
         report.write(run.path / "report" / "index.html")
         run.add_row("photos", len(photos), task=cfg.task, split=cfg.split)
+
+
+def take(
+    photographer: Photographer, cfg: PhotographConfig, folder: Path, progress: ProgressCallback
+) -> list[LabelledImage]:
+    """All photos of the series; those that the folder has are not taken again."""
+    with DatasetWriter(folder, shard_size=1, resume=True) as writer:
+        photos = list(writer.kept)
+        if photos:
+            log.info("%s has %d of %d photos", folder, len(photos), cfg.count)
+        for index in range(len(photos), cfg.count):
+            photos.append(photographer.photo(index, cfg.seed))
+            writer.extend(photos[-1:])
+            progress(index + 1, cfg.count)
+    return photos
 
 
 VERB = Verb(

@@ -75,12 +75,17 @@ class Photographer:
         """
         photos = []
         for index in range(count):
-            photos.append(self._photo(index, seed))
+            photos.append(self.photo(index, seed))
             if progress is not None:
                 progress(index + 1, count)
         return photos
 
-    def _photo(self, index: int, seed: int) -> LabelledImage:
+    def photo(self, index: int, seed: int) -> LabelledImage:
+        """Photo number `index` of a seed; it depends on these two alone.
+
+        Raises:
+            StagingError: no scene can be staged.
+        """
         rng = np.random.default_rng([seed, index])
         scene_seed = int(rng.integers(2**31))
         staged = stage(self.world, self.task, self.split, scene_seed, self.registry, self.variation)

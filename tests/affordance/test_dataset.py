@@ -230,6 +230,26 @@ def test_when_record_is_bad_expect_error_naming_it_and_earlier_ones_kept(tmp_pat
         AffordanceDataset((good, good))
 
 
+def test_a_resumed_writer_goes_on_after_the_finished_shards(tmp_path: Path) -> None:
+    def cut_off() -> None:
+        with DatasetWriter(tmp_path / "set", 2) as writer:
+            writer.extend([make_item(i) for i in range(3)])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cut_off()
+    with DatasetWriter(tmp_path / "set", 2, resume=True) as writer:
+        assert [item.id for item in writer.kept] == ["item-0", "item-1"]
+        with pytest.raises(DatasetError, match="item-1: the id occurs twice"):
+            writer.extend([make_item(1)])
+        writer.extend([make_item(2)])
+    before = {path: path.read_bytes() for path in (tmp_path / "set").iterdir()}
+    with DatasetWriter(tmp_path / "set", 2, resume=True) as writer:
+        assert len(writer.kept) == 3
+    assert {path: path.read_bytes() for path in (tmp_path / "set").iterdir()} == before
+    assert [item.id for item in AffordanceDataset.load(tmp_path / "set")] == ["item-0", "item-1", "item-2"]
+
+
 def test_when_directory_is_in_use_or_empty_expect_refusal(tmp_path: Path) -> None:
     make_set(1).save(tmp_path / "set")
     with pytest.raises(DatasetError, match="already holds"):
