@@ -168,7 +168,7 @@ def test_no_pose_ever_comes_from_invalid_depth(seed: int, share: float) -> None:
 
 def test_point_cloud_agrees_with_lift_and_keeps_invalid_pixels_nan() -> None:
     depth = np.random.default_rng(0).uniform(0.5, 1.5, (48, 64)).astype(np.float32)
-    invalid = {(5, 6): np.nan, (7, 8): 0.0, (9, 10): np.inf, (11, 12): -np.inf, (13, 14): 0.05, (15, 16): 50.0}
+    invalid = {(5, 6): np.nan, (7, 8): 0.0, (9, 10): np.inf, (11, 12): -np.inf, (13, 14): 0.05, (15, 16): 50}
     for pixel, reading in invalid.items():
         depth[pixel] = reading
     frame = frame_of(depth, BARREL)
