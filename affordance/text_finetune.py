@@ -65,6 +65,10 @@ class TextTrainingConfig:
     checkpoint_every: int = 100
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must not be negative")
+
 
 @dataclass(frozen=True)
 class TextFinetuneConfig:

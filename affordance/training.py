@@ -61,6 +61,10 @@ class TrainingConfig:
     checkpoint_every: int = 100
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must not be negative")
+
 
 class Schedule(Protocol):
     """What the loop needs to know of a training config; see `TrainingConfig`."""

@@ -101,6 +101,7 @@ def compute(folder: Path, cell: Cell, cfg: BenchConfig) -> Cell:
 def main(cfg: BenchConfig) -> None:
     """Run the cells that are missing, then write the table, the plots and the comparisons."""
     may_change = ("task", "arms", "episodes", "seeds", "workers")
+    registry(cfg.objects)  # Refused here, before there is a run.
     with Run.open("bench", cfg.run, cfg, list(range(cfg.seeds)), may_change=may_change) as run:
         wanted = list(cells(cfg))
         with run.stage("cells"), progress_bar("cells") as progress:

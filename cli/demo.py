@@ -68,6 +68,8 @@ class DemoConfig:
     def __post_init__(self) -> None:
         if self.episodes < 1 or self.workers < 1:
             raise ValueError("episodes and workers must be at least 1")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must not be negative")
 
 
 class Images(NamedTuple):

@@ -58,30 +58,37 @@ def main(cfg: FinetuneVerbConfig) -> None:
     """Tune the model and write it (of a text model: its adapter) to the run's folder `model`."""
     samples = AffordanceDataset.load(cfg.data).items
     validation = AffordanceDataset.load(cfg.validation).items if cfg.validation is not None else ()
+    start = load(cfg.model)
     with Run.open("finetune", cfg.run, cfg, seeds=[cfg.seed]) as run:
         store = CheckpointStore(run.path / "checkpoints")
         with run.stage("fine-tune"), progress_bar("fine-tuning") as progress:
-            model = tune(cfg, samples, validation, store, progress, lambda step, f: run.log(f, step))
+            model = tune(cfg, start, samples, validation, store, progress, lambda step, f: run.log(f, step))
         save(model, run.path / "model")
         if validation:
             answers = predict_all(model, validation)
             add_metrics(run, summarise(answers, [sample.affordance for sample in validation]))
 
 
+def load(model: HeatmapModelConfig | TextModelConfig) -> HeatmapKeypointModel | TextKeypointModel:
+    """The model that tuning starts from."""
+    if isinstance(model, TextModelConfig):
+        return TextKeypointModel.load(model)
+    return HeatmapKeypointModel.load(model.weights or BASE_WEIGHTS)
+
+
 def tune(
     cfg: FinetuneVerbConfig,
+    start: HeatmapKeypointModel | TextKeypointModel,
     samples: Sequence[LabelledImage],
     validation: Sequence[LabelledImage],
     store: CheckpointStore,
     progress: Progress,
     log: Log,
 ) -> HeatmapKeypointModel | TextKeypointModel:
-    """Load the start and tune it."""
-    if isinstance(cfg.model, TextModelConfig):
-        text = TextKeypointModel.load(cfg.model)
-        return finetune_text(text, samples, validation, cfg.text_tuning, store, progress, log)
-    base = HeatmapKeypointModel.load(cfg.model.weights or BASE_WEIGHTS)
-    return finetune(base, samples, validation, cfg.tuning, store, progress, log)
+    """Tune the model."""
+    if isinstance(start, TextKeypointModel):
+        return finetune_text(start, samples, validation, cfg.text_tuning, store, progress, log)
+    return finetune(start, samples, validation, cfg.tuning, store, progress, log)
 
 
 def save(model: HeatmapKeypointModel | TextKeypointModel, folder: Path) -> None:

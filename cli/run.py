@@ -7,15 +7,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..affordance.heatmap import HeatmapKeypointModel
-from ..affordance.model import Prediction
+from ..affordance.heatmap import BASE_WEIGHTS, HeatmapKeypointModel
 from ..core.files import write_json
 from ..core.report import Report, Video
 from ..core.runs import Run, RunConfig
-from ..sim.episode import act, oracle
+from ..sim.benchmark import Predictor, from_model, from_oracle
+from ..sim.episode import act
 from ..sim.objects import Split
 from ..sim.registry import task
-from ..sim.staging import StagedScene, stage
+from ..sim.staging import stage
 from ..sim.task import TaskName
 from ..sim.world import World
 from ._arms import registry
@@ -44,23 +44,27 @@ class RunVerbConfig:
     objects: Path | None = None
     run: RunConfig = field(default_factory=RunConfig)
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must not be negative")
 
-def predict(weights: str, staged: StagedScene) -> Prediction:
-    """The oracle's or a model's keypoints for a scene."""
+
+def predictor(weights: str) -> Predictor:
+    """The oracle, or a model that is loaded."""
     if weights == "oracle":
-        return oracle(staged)
-    model = HeatmapKeypointModel.load() if weights == "base" else HeatmapKeypointModel.load(Path(weights))
-    return model.predict([staged.frame.rgb], [staged.scene.instruction])[0]
+        return from_oracle()
+    return from_model(HeatmapKeypointModel.load(BASE_WEIGHTS if weights == "base" else Path(weights)))
 
 
 def main(cfg: RunVerbConfig) -> None:
     """Run it, write `episode.json` and a report with the video."""
+    predict, families = predictor(cfg.weights), registry(cfg.objects)
     with Run.open("run", cfg.run, cfg, seeds=[cfg.seed]) as run:
         world = World()
         with run.stage("stage"):
-            staged = stage(world, task(cfg.task), cfg.split, cfg.seed, registry(cfg.objects))
+            staged = stage(world, task(cfg.task), cfg.split, cfg.seed, families)
         with run.stage("predict"):
-            prediction = predict(cfg.weights, staged)
+            prediction = predict(staged)
         frames = [staged.frame.rgb]
         with run.stage("act"):
             episode = act(world, staged, prediction, film=frames.append)

@@ -91,6 +91,10 @@ class PretrainConfig:
     image_size: int = 128
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must not be negative")
+
 
 class PointingSource:
     """Painted, asked and varied images of drawings; see `training.BatchSource`."""

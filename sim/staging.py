@@ -24,7 +24,7 @@ SETTLE_SECONDS = 0.5
 ATTEMPTS = 20
 
 
-class StagingError(RuntimeError):
+class StagingError(ValueError):
     """No usable scene could be drawn; the message says for which task and families."""
 
 
