@@ -38,7 +38,7 @@ class Execution:
 
     Attributes:
         status: done; halted by the safety gate; stalled (the arm did not follow); empty_grasp (the jaws
-            closed on nothing); stopped by request.
+            closed on nothing, or not at all); stopped by request.
         message: the reason when not done.
         sent: the joint commands that left the gate, (K, J).
         reasons: what the safety gate did, in order, without repeats.

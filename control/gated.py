@@ -31,7 +31,7 @@ class ExecutionSettings:
         contact_periods: over about how many control periods that force is averaged; a knock is shorter.
         contact_lag: m; it also has when the TCP is this much farther behind what was sent than at the start.
         turn_back: per control period; how fast a guarded move turns from forward (1) to back (-1).
-        empty_width: m; jaws that closed to within this of their target hold nothing.
+        empty_width: m; jaws that closed to within this of their target, or by less than this, hold nothing.
         braking_periods: control periods that braking may take, at most.
     """
 
@@ -146,9 +146,11 @@ class _Run:
         self.sent: list[FloatArray] = []
         self._reasons: dict[str, None] = {}
         self._contact = False
+        self._opening = np.inf
 
     def go(self, held: FloatArray | None) -> Execution:
         state, first = self._driver.state(), self._trajectory.positions[0]
+        self._opening = state.gripper_width
         refusal = self._refusal(state, first)
         if refusal:
             return self._end("halted", refusal)
@@ -240,10 +242,16 @@ class _Run:
             ended = self._step(last, width)
             if ended is not None:
                 return ended
-        opening = self._driver.state().gripper_width
-        if self._trajectory.grips and opening <= width + self._settings.empty_width:
-            return self._end("empty_grasp", f"the jaws closed to {opening * 1000:.1f} mm: nothing is held")
-        return self._end("done", "")
+        missed = self._missed(width, self._driver.state().gripper_width) if self._trajectory.grips else ""
+        return self._end("empty_grasp", missed) if missed else self._end("done", "")
+
+    def _missed(self, told: float, width: float) -> str:
+        """Why jaws told to close to a width, and found at another, hold nothing; empty when they hold."""
+        if width <= told + self._settings.empty_width:
+            return f"the jaws closed to {width * 1000:.1f} mm: nothing is held"
+        if width > self._opening - self._settings.empty_width:
+            return f"the jaws stayed open at {width * 1000:.1f} mm: nothing is held"
+        return ""
 
     def _send(self, positions: FloatArray, width: float) -> None:
         self._driver.send(positions, width)

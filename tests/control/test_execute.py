@@ -98,13 +98,15 @@ def test_when_jaws_fall_open_while_carrying_expect_loss_reported(
     assert execution.message == "approach_contact: the object was lost, the jaws are at 80.0 mm"
 
 
-@pytest.mark.xfail(strict=True, reason="jaws that never close count as holding something as wide as they are")
 def test_when_the_jaws_never_close_expect_a_failure_and_no_lift(
     kinematics: Kinematics, trajectories: list[JointTrajectory]
 ) -> None:
     """B11: a gripper that stalls open holds nothing."""
-    execution = run(make_arm(kinematics, RecordingFaults(open_at=0)), trajectories)
+    arm = make_arm(kinematics, RecordingFaults(open_at=0))
+    execution = run(arm, trajectories)
     assert execution.status == "empty_grasp"
+    assert execution.message == "close: the jaws stayed open at 80.0 mm: nothing is held"
+    np.testing.assert_allclose(arm.driver.sent[-1], trajectories[2].positions[-1])
 
 
 @pytest.mark.parametrize("fault", ["stale_at", "nan_at"])
