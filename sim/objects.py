@@ -34,7 +34,6 @@ class ObjectModel:
         scalars: numbers the task needs, e.g. grasp_width (m), drawer_height (m).
         asset_dir: where meshes lie, empty when there are none.
         friction: lateral friction of every link.
-        resting_quaternions: (x, y, z, w) orientations in which it rests on a table at yaw 0.
         colours: RGBA by link; a texture by link may override it in the scene.
     """
 
@@ -45,7 +44,6 @@ class ObjectModel:
     scalars: Mapping[str, float] = field(default_factory=dict)
     asset_dir: str = ""
     friction: float = 1.0
-    resting_quaternions: tuple[tuple[float, float, float, float], ...] = ((0.0, 0.0, 0.0, 1.0),)
     colours: Mapping[str, tuple[float, float, float, float]] = field(default_factory=dict)
 
 

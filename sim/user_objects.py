@@ -4,7 +4,7 @@ A folder holds one `<name>.json` per object:
 
     {"category": "brush", "split": "test", "urdf": "broom.urdf",
      "keypoints": {"grasp": {"xyz": [0, 0, 0.02]}, "function": {"xyz": [0.1, 0, 0.02], "link": "head"}},
-     "scalars": {"grasp_width": 0.02}, "friction": 1.0, "resting_quaternions": [[0, 0, 0, 1]]}
+     "scalars": {"grasp_width": 0.02}, "friction": 1.0}
 
 Keypoints are metres in the frame of a link ("base" is the root link). Instead of `urdf`, `obj` names a mesh
 in metres; then `mass` (kilograms) may be given. Every file named must lie in the folder.
@@ -28,12 +28,35 @@ from .objects import Category, LinkPoint, ObjectFamily, ObjectModel, Split
 from .urdf import Link, Part, urdf_text
 
 Point = tuple[float, float, float]
-# What a category's tasks read from a model; an object without them is refused when it is loaded.
-NEEDED_KEYPOINTS: Mapping[Category, tuple[str, ...]] = {"brush": ("grasp", "function"), "trash": ("target",)}
-NEEDED_SCALARS: Mapping[Category, tuple[str, ...]] = {
-    "brush": ("grasp_width", "handle_length", "head_depth", "head_width"),
-    "trash": ("height", "radius"),
-    "clutter": ("radius",),
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a category's tasks read from a model; an object without them is refused when it is loaded.
+
+    Attributes:
+        keypoints: by name; one whose name has an `_i` is there for every number from 0.
+        scalars: likewise.
+        count: the scalar that says how many of those there are.
+    """
+
+    keypoints: tuple[str, ...] = ()
+    scalars: tuple[str, ...] = ()
+    count: str = ""
+
+
+_REACH = ("back", "front", "half_width")
+NEEDS: Mapping[Category, Needs] = {
+    "brush": Needs(("grasp", "function"), ("grasp_width", "handle_length", "head_depth", "head_width")),
+    "trash": Needs(("target",), ("height", "radius")),
+    "cabinet": Needs(("front_i",), ("drawers", "depth", "width", "tray_height", "protrusion"), "drawers"),
+    "towel": Needs(("ridge",), _REACH),
+    "rack": Needs(("bar_i",), ("bars", *_REACH), "bars"),
+    "scoop": Needs(("handle", "lip", "fill"), ("fill_width", *_REACH)),
+    "bowl": Needs(("centre",), ("half_x", "half_y", "height", "round", *_REACH)),
+    "host": Needs(("socket_i",), ("sockets", "socket_i_yaw"), "sockets"),
+    "stick": Needs(("grasp",)),
+    "clutter": Needs((), ("radius",)),
 }
 
 
@@ -57,7 +80,6 @@ class _ObjectEntry(BaseModel):
     keypoints: dict[str, _KeypointEntry]
     scalars: dict[str, float] = {}
     friction: float = Field(default=1.0, ge=0)
-    resting_quaternions: list[tuple[float, float, float, float]] = [(0.0, 0.0, 0.0, 1.0)]
 
 
 @dataclass(frozen=True)
@@ -109,7 +131,10 @@ def _from_module(path: Path) -> tuple[ObjectFamily, ...]:
         raise UserObjectError(f"{path}: not importable as Python")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise _failed(path, "importing it", error) from error
     families = vars(module).get("FAMILIES")
     if not isinstance(families, Iterable):
         raise UserObjectError(f"{path}: defines no FAMILIES")
@@ -119,13 +144,25 @@ def _from_module(path: Path) -> tuple[ObjectFamily, ...]:
 def _checked(path: Path, family: ObjectFamily) -> ObjectFamily:
     """Draw one instance, so that a broken family is refused before a benchmark starts."""
     try:
-        _check_model(path, family.sample(np.random.default_rng(0)))
+        sample = family.sample
         known = family.category in get_args(Category) and family.split in get_args(Split)
     except AttributeError as error:
         raise UserObjectError(f"{path}: {family!r} is no ObjectFamily: {error}") from None
     if not known:
         raise UserObjectError(f"{path}: {family.name}: unknown category or split")
+    try:
+        model = sample(np.random.default_rng(0))
+    except Exception as error:
+        raise _failed(path, f"{family.name}: sample", error) from error
+    if not isinstance(model, ObjectModel):
+        raise UserObjectError(f"{path}: {family.name}: sample returned {model!r}, not an ObjectModel")
+    _check_model(path, model)
     return family
+
+
+def _failed(path: Path, what: str, error: Exception) -> UserObjectError:
+    """A user's code may raise anything; the traceback stays attached as the cause."""
+    return UserObjectError(f"{path}: {what} raised {type(error).__name__}: {error}")
 
 
 def _from_folder(folder: Path) -> tuple[ObjectFamily, ...]:
@@ -154,7 +191,6 @@ def _read_object(folder: Path, file: Path) -> UserFamily:
         entry.scalars,
         asset_dir=str(folder),
         friction=entry.friction,
-        resting_quaternions=tuple(entry.resting_quaternions),
     )
     _check_model(file, model)
     return UserFamily(model, entry.split)
@@ -186,8 +222,8 @@ def _read_urdf(folder: Path, name: str) -> str:
 
 def _mesh_urdf(folder: Path, name: str, entry: _ObjectEntry) -> str:
     mesh = _inside(folder, entry.obj)
-    rows = [line.split()[1:4] for line in mesh.read_text().splitlines() if line.startswith("v ")]
     try:
+        rows = [line.split()[1:4] for line in mesh.read_text().splitlines() if line.startswith("v ")]
         extent = np.ptp(np.array(rows, dtype=np.float64).reshape(-1, 3), axis=0)
     except ValueError as error:
         raise UserObjectError(f"{mesh}: not an OBJ file: {error}") from None
@@ -197,13 +233,49 @@ def _mesh_urdf(folder: Path, name: str, entry: _ObjectEntry) -> str:
 
 
 def _check_model(path: Path, model: ObjectModel) -> None:
-    for name in NEEDED_KEYPOINTS.get(model.category, ()):
-        if name not in model.keypoints:
-            raise UserObjectError(f"{path}: keypoints.{name}: missing, a {model.category} needs it")
-    for name in NEEDED_SCALARS.get(model.category, ()):
-        if name not in model.scalars:
-            raise UserObjectError(f"{path}: scalars.{name}: missing, a {model.category} needs it")
-    links = {link.get("name") for link in ElementTree.fromstring(model.urdf).iter("link")}  # noqa: S314
+    needs = NEEDS[model.category]
+    _check_names(path, model, "scalars", [name for name in needs.scalars if not _numbered(name)])
+    _check_names(path, model, "keypoints", [name for name in needs.keypoints if not _numbered(name)])
+    count = _count(path, model, needs.count) if needs.count else 0
+    for index in range(count):
+        for kind, names in (("scalars", needs.scalars), ("keypoints", needs.keypoints)):
+            numbered = [name.replace("_i", f"_{index}") for name in names if _numbered(name)]
+            _check_names(path, model, kind, numbered)
+    _check_links(path, model, count)
+
+
+def _numbered(name: str) -> bool:
+    return name.endswith("_i") or "_i_" in name
+
+
+def _check_names(path: Path, model: ObjectModel, kind: str, names: Iterable[str]) -> None:
+    there = model.scalars if kind == "scalars" else model.keypoints
+    for name in names:
+        if name not in there:
+            raise UserObjectError(f"{path}: {kind}.{name}: missing, a {model.category} needs it")
+
+
+def _count(path: Path, model: ObjectModel, name: str) -> int:
+    count = model.scalars[name]
+    if count not in (1, 2, 3):
+        raise UserObjectError(f"{path}: scalars.{name}: expected 1, 2 or 3, got {count:g}")
+    return int(count)
+
+
+def _check_links(path: Path, model: ObjectModel, count: int) -> None:
+    """Keypoints lie on links of the URDF, a cabinet's on drawers that move."""
+    try:
+        root = ElementTree.fromstring(model.urdf)  # noqa: S314
+    except ElementTree.ParseError as error:
+        raise UserObjectError(f"{path}: urdf: not a URDF: {error}") from None
+    links = {link.get("name") for link in root.iter("link")}
     for name, point in model.keypoints.items():
         if point.link != "base" and point.link not in links:
             raise UserObjectError(f"{path}: keypoints.{name}: the URDF has no link {point.link!r}")
+    if model.category != "cabinet":
+        return
+    slides = [joint.find("child") for joint in root.iter("joint") if joint.get("type") == "prismatic"]
+    moved = {child.get("link") for child in slides if child is not None}
+    for drawer in (f"drawer_{index}" for index in range(count)):
+        if drawer not in moved:
+            raise UserObjectError(f"{path}: urdf: no prismatic joint moves a link {drawer!r}")

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,18 @@ from kalie.sim.objects import Category, ObjectFamily, ObjectModel, Split
 from kalie.sim.registry import TASK_NAMES, Registry, own_families, task
 from kalie.sim.staging import stage
 from kalie.sim.task import TaskName
-from kalie.sim.user_objects import UserObjectError, load_families
+from kalie.sim.user_objects import NEEDS, UserObjectError, _check_model, load_families
 from kalie.sim.world import World
 
 EXAMPLES = Path(kalie.__file__).parent / "examples" / "objects"
+FAMILY = """
+from kalie.sim.objects import ObjectModel
+class Odd:
+    name, category, split = "odd", "clutter", "test"
+    def sample(self, rng):
+        {}
+FAMILIES = (Odd(),)
+"""
 PAGE = (EXAMPLES / "README.md").read_text("utf-8")
 
 
@@ -71,6 +80,64 @@ def _numbered(name: str) -> str:
     return re.sub(r"(?<=_)\d", "i", name)
 
 
+def test_the_page_lists_what_the_loader_demands() -> None:
+    assert _documented() == {
+        category: (set(needs.keypoints), set(needs.scalars)) for category, needs in NEEDS.items()
+    }
+
+
+@pytest.mark.parametrize("category", NEEDS)
+@pytest.mark.parametrize("kind", ["keypoints", "scalars"])
+def test_when_anything_needed_is_missing_expect_file_and_field_named(
+    tmp_path: Path, category: Category, kind: str
+) -> None:
+    """Each keypoint and scalar in turn, from a folder."""
+    points, scalars = _documented()[category]
+    model = next(iter(own_families(category, "train"))).sample(np.random.default_rng(0))
+    (tmp_path / "thing.urdf").write_text(model.urdf)
+    entry: dict[str, Any] = {"category": category, "split": "test", "urdf": "thing.urdf"}
+    entry["scalars"] = dict(model.scalars)
+    entry["keypoints"] = {key: {"xyz": p.xyz, "link": p.link} for key, p in model.keypoints.items()}
+    file = tmp_path / "thing.json"
+    file.write_text(json.dumps(entry))
+    assert len(load_families(tmp_path)) == 1
+    needed = points if kind == "keypoints" else scalars
+    for name in [name for name in entry[kind] if _numbered(name) in needed]:
+        _edit(file, **{kind: {key: value for key, value in entry[kind].items() if key != name}})
+        with pytest.raises(UserObjectError, match=rf"thing\.json: {kind}\.{name}: missing, a {category}"):
+            load_families(tmp_path)
+
+
+def test_when_a_drawer_does_not_move_expect_it_named(tmp_path: Path) -> None:
+    model = next(iter(own_families("cabinet", "train"))).sample(np.random.default_rng(0))
+    stuck = replace(model, urdf=model.urdf.replace('type="prismatic"', 'type="fixed"'))
+    with pytest.raises(UserObjectError, match=r"urdf: no prismatic joint moves a link 'drawer_0'"):
+        _check_model(tmp_path, stuck)
+    many = replace(model, scalars={**model.scalars, "drawers": 1.5})
+    with pytest.raises(UserObjectError, match=r"scalars\.drawers: expected 1, 2 or 3, got 1\.5"):
+        _check_model(tmp_path, many)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("FAMILIES = (", "importing it raised SyntaxError"),
+        ("import no_such_module", "importing it raised ModuleNotFoundError"),
+        ("1 / 0", "importing it raised ZeroDivisionError"),
+        (FAMILY.format("raise KeyError('width')"), "odd: sample raised KeyError: 'width'"),
+        (FAMILY.format("return 3"), "odd: sample returned 3, not an ObjectModel"),
+        (
+            FAMILY.format("return ObjectModel('clutter', 'odd', '<robot', {}, {'radius': 0.02})"),
+            "urdf: not a URDF",
+        ),
+    ],
+)
+def test_when_a_module_fails_expect_its_file_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "own.py").write_text(text)
+    with pytest.raises(UserObjectError, match=rf"own\.py: {message}"):
+        load_families(tmp_path / "own.py")
+
+
 @pytest.mark.parametrize("name", TASK_NAMES)
 def test_what_the_page_lists_is_all_that_a_task_needs(world: World, name: TaskName) -> None:
     chosen = task(name)
@@ -111,6 +178,7 @@ def test_the_example_module_draws_different_rakes() -> None:
         ({"urdf": "../mop.urdf"}, "outside the object folder"),
         ({"urdf": "/etc/hostname"}, "outside the object folder"),
         ({"urdf": "gone.urdf"}, "no such file"),
+        ({"resting_quaternions": [[0, 0, 0, 1]]}, r"mop\.json: resting_quaternions"),
         ({"urdf": ""}, "give either urdf or obj"),
     ],
 )
@@ -174,3 +242,9 @@ def test_when_the_path_holds_no_objects_expect_an_error(tmp_path: Path) -> None:
     (tmp_path / "odd.py").write_text("FAMILIES = (3,)\n")
     with pytest.raises(UserObjectError, match="no ObjectFamily"):
         load_families(tmp_path / "odd.py")
+
+
+def test_when_a_mesh_is_binary_expect_it_named(folder: Path) -> None:
+    (folder / "cork.obj").write_bytes(b"v 0 0 \xff\xfe\x00")
+    with pytest.raises(UserObjectError, match=r"cork\.obj: not an OBJ file"):
+        load_families(folder)
