@@ -40,6 +40,7 @@ class AugmentConfig:
         light: relative brightness change from the middle to a border.
         noise: largest standard deviation of pixel noise, fraction of the full range.
         blur: chance of a 3x3 blur.
+        words: most of an instruction's words that are replaced or left out, as a share.
         occluders: most rectangles of random colour laid over an image.
         clearance: least distance of an occluder to a keypoint, fraction of the image.
     """
@@ -61,6 +62,7 @@ class AugmentConfig:
     light: float = 0.3
     noise: float = 0.04
     blur: float = 0.2
+    words: float = 0.8
     occluders: int = 2
     clearance: float = 0.06
 

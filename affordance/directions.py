@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 
 def _both_ways(*pairs: tuple[str, str]) -> Mapping[str, str]:
@@ -36,6 +38,15 @@ _COLOURS = {
     *("red", "orange", "yellow", "green", "cyan", "teal", "blue", "purple", "violet", "magenta", "pink"),
     *("brown", "black", "white", "grey", "gray", "turquoise", "beige", "maroon", "navy", "olive"),
 }
+# What tells one thing from another of its kind.
+_TELLING = (
+    HORIZONTAL.keys()
+    | VERTICAL.keys()
+    | _NEVER_MIRRORED
+    | _NEVER_VERTICALLY
+    | _COLOURS
+    | {"middle", "centre", "center", "biggest", "largest", "smallest", "hand"}
+)
 _WORD = re.compile(r"[a-z]+", re.IGNORECASE)
 
 
@@ -79,6 +90,27 @@ def turned(text: str, up: str, down: str) -> str | None:
     swaps = {"left": up, "right": down}
     swaps |= {word: side for pair in QUARTERS for word, side in zip(pair, ("right", "left"), strict=True)}
     return _WORD.sub(lambda match: _like(match[0], swaps), text)
+
+
+def reworded(text: str, share: float, vocabulary: Sequence[str], rng: np.random.Generator) -> str:
+    """The text with some words replaced by any others, or left out; what tells things apart stays.
+
+    A model that has seen few texts learns so that their other words matter little.
+
+    Args:
+        text: to change.
+        share: chance of a word to go.
+        vocabulary: where replacements come from; words that tell things apart are not used.
+        rng: source of all draws.
+    """
+    others = [word for word in vocabulary if word.isalpha() and word not in _TELLING]
+
+    def change(match: re.Match[str]) -> str:
+        if match[0].lower() in _TELLING or rng.random() >= share:
+            return match[0]
+        return others[int(rng.integers(len(others)))] if others and rng.random() < 0.5 else ""
+
+    return " ".join(_WORD.sub(change, text).split())
 
 
 def _like(word: str, swaps: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Generator
 
 from ..core.checkpoint import CheckpointStore
 from .augment import AugmentConfig, augment
+from .directions import reworded
 from .encoding import Batch, encode
 from .heatmap import HeatmapKeypointModel
 from .labels import LabelledImage
@@ -38,13 +39,25 @@ class ImageSource:
     """Draws batches in which every image is as likely as any other, so that one photo weighs little."""
 
     def __init__(
-        self, samples: Sequence[LabelledImage], size: int, augmentation: AugmentConfig | None
+        self,
+        samples: Sequence[LabelledImage],
+        size: int,
+        augmentation: AugmentConfig | None,
+        vocabulary: Sequence[str] = (),
     ) -> None:
-        """Keep all images in memory as small squares: 550 of 192 px take 60 MB."""
+        """Keep all images in memory as small squares: 550 of 192 px take 60 MB.
+
+        Args:
+            samples: the images.
+            size: of the squares that are drawn, pixels.
+            augmentation: how they are varied; None shows them as they are.
+            vocabulary: words that may stand for others in an instruction; without any, texts stay.
+        """
         if not samples:
             raise ValueError("no labelled images to learn from")
         self.size = size
         self.augment = augmentation
+        self.vocabulary = vocabulary
         self.batch = encode(samples, size if augmentation is None else int(size * ZOOM))
 
     def __call__(self, count: int, generator: Generator) -> Batch:
@@ -59,7 +72,13 @@ class ImageSource:
         """The images augmented, where the config says so."""
         if self.augment is None:
             return drawn
-        return augment(drawn, self.size, self.augment, generator)
+        varied = augment(drawn, self.size, self.augment, generator)
+        if not self.vocabulary:
+            return varied
+        rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
+        most = self.augment.words
+        texts = (reworded(text, rng.uniform(0, most), self.vocabulary, rng) for text in varied.instructions)
+        return replace(varied, instructions=tuple(texts))
 
 
 def finetune(
@@ -84,7 +103,7 @@ def finetune(
         log: called with the step and its figures.
     """
     config = config or FinetuneConfig()
-    source = ImageSource(samples, model.config.image_size, config.augment)
+    source = ImageSource(samples, model.config.image_size, config.augment, model.config.vocabulary)
 
     def validation_error(candidate: HeatmapKeypointModel) -> float:
         return float(np.nanmean(point_errors(candidate, validation)))

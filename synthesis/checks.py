@@ -93,31 +93,30 @@ def check_apart(masks: Sequence[BoolArray], gap_px: int) -> None:
 
 
 def check_sides(
-    before: Sequence[BoolArray],
-    after: Sequence[BoolArray],
-    meant: int,
-    others: Sequence[int],
-    turn_deg: float,
+    before: Sequence[BoolArray], after: Sequence[BoolArray], pairs: Sequence[tuple[int, int]], turn_deg: float
 ) -> None:
-    """Reject when the object that is meant comes to lie on another side of one of the others.
+    """Reject when an object comes to lie on another side of one that it must be told from.
 
     Args:
         before: bool (H, W) per group, on the photo.
         after: the same, moved.
-        meant: index of the group that the instruction is about.
-        others: indices of groups that it may be told from by where they lie.
-        turn_deg: most that the direction from one of those may turn.
+        pairs: the object that is meant, and another one.
+        turn_deg: most that the direction between them may turn.
     """
-    for other in others:
-        old, new = (_middle(groups[meant]) - _middle(groups[other]) for groups in (before, after))
-        turn = abs(np.angle(complex(*new) * complex(*old).conjugate(), deg=True))
-        if turn > turn_deg:
+    for meant, other in pairs:
+        old, new = (middle(groups[meant]) - middle(groups[other]) for groups in (before, after))
+        if (turn := turn_between(old, new)) > turn_deg:
             raise Rejected("side", f"object {meant} seen from object {other} turns by {turn:.0f} degrees")
 
 
-def _middle(mask: BoolArray) -> NDArray[np.float64]:
+def middle(mask: BoolArray) -> NDArray[np.float64]:
     """The mean pixel (2,) of a mask (H, W)."""
     return np.argwhere(mask)[:, ::-1].mean(axis=0)
+
+
+def turn_between(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """The angle between two directions (2,), degrees in [0, 180]."""
+    return abs(float(np.angle(complex(*second) * complex(*first).conjugate(), deg=True)))
 
 
 def check_surface(

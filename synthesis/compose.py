@@ -14,12 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..affordance.directions import names_direction
 from ..affordance.labels import LabelledImage, Provenance
 from ..affordance.schema import Affordance, InvalidKeypoints
 from ..affordance.units import to_pixel
 from .background import BackgroundConfig, retexture
-from .binding import TASK_BINDINGS, KeypointBinding, meant_group, move_affordance, tool_group
+from .binding import TASK_BINDINGS, KeypointBinding, move_affordance
 from .checks import (
     CheckConfig,
     Rejected,
@@ -36,7 +35,7 @@ from .edges import EdgeArray, compose_edges, soft_edges
 from .light import LightConfig, Shadow, finish, random_shadow
 from .placement import Ranges, draw_transforms
 from .repaint import ImageArray, RepaintRequest
-from .scene import Instance, Scene
+from .scene import Instance, Scene, told_apart
 from .transform import Transform, TransformConfig
 
 Mode = Literal["full", "geometry_only", "appearance_only"]
@@ -122,7 +121,7 @@ def compose(
     transforms = [Transform.identity() for _ in scene.groups]
     if config.mode != "appearance_only" and calm > 0:
         ranges = Ranges(config.tool.calmed(calm), config.transform.calmed(calm))
-        transforms = draw_transforms(scene, ranges, config.checks.gap_px, rng)
+        transforms = draw_transforms(scene, ranges, config.checks, rng)
     affordance = _move_label(scene, transforms)
     moved = [_move(instance, transforms[instance.group]) for instance in scene.instances]
     _check_geometry(scene, config, affordance, moved)
@@ -193,11 +192,7 @@ def _check_geometry(
     check_view(affordance, groups, scene.fixed, checks.keypoint_margin)
     check_apart(groups, checks.gap_px)
     check_surface(scene.surfaces.labels, scene.groups, groups, checks.surface_slack)
-    if names_direction(scene.parent.instruction) and (meant := meant_group(scene.anchors)) is not None:
-        others = [
-            k for k, cut in enumerate(scene.fixed) if not cut and k not in (meant, tool_group(scene.anchors))
-        ]
-        check_sides(scene.groups, groups, meant, others, checks.turn_deg)
+    check_sides(scene.groups, groups, told_apart(scene), checks.turn_deg)
     before = scene.parent.affordance
     check_on_part(before, affordance, scene.anchors, (scene.groups, groups), checks.slack_px)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -9,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .binding import tool_group
-from .scene import Scene
+from .checks import CheckConfig, middle, turn_between
+from .scene import Scene, told_apart
 from .transform import FloatArray, Transform, TransformConfig, random_transform
 
 _STRIDE = 3  # px between the points by which an object's new place is judged
@@ -25,30 +27,44 @@ class Ranges:
     others: TransformConfig
 
 
-def draw_transforms(scene: Scene, ranges: Ranges, gap_px: int, rng: np.random.Generator) -> list[Transform]:
+def draw_transforms(
+    scene: Scene, ranges: Ranges, checks: CheckConfig, rng: np.random.Generator
+) -> list[Transform]:
     """One random h per group; groups that the image border cuts stay.
 
     Large groups are placed first, each tried a few times until sampled points of it lie in the image, on the
-    surface it lay on, and off the groups placed before. This only saves whole draws: the filters judge the
-    outcome exactly.
+    surface it lay on, off the groups placed before, and on the sides of them that the instruction needs. This
+    only saves whole draws: the filters judge the outcome exactly.
 
     Args:
         scene: the analysed photo.
         ranges: of the random maps.
-        gap_px: to keep between objects.
+        checks: thresholds of the filters.
         rng: of the draws.
     """
     transforms = [Transform.identity() for _ in scene.groups]
     tool = tool_group(scene.anchors)
     occupied = np.zeros(scene.plate.shape[:2], np.bool_)
+    sides = told_apart(scene)
+    middles = np.array([middle(group) for group in scene.groups])
+    placed: dict[int, FloatArray] = {}
     order = sorted(range(len(scene.groups)), key=lambda k: (not scene.fixed[k], -int(scene.groups[k].sum())))
     for index in order:
         group = scene.groups[index]
         points = _sampled(group)
         chosen = ranges.tool if index == tool else ranges.others
+        told = [pair for pair in sides if index in pair and (pair[0] in placed or pair[1] in placed)]
+
+        def keeps_sides(h: Transform, index: int = index, told: Sequence[tuple[int, int]] = told) -> bool:
+            here = placed | {index: h.points(middles[index])[0]}
+            return all(
+                turn_between(middles[a] - middles[b], here[a] - here[b]) < checks.turn_deg for a, b in told
+            )
+
         if not scene.fixed[index]:
-            transforms[index] = _fitting(scene, group, points, chosen, occupied, rng)
-        occupied |= _covered(transforms[index].points(points), occupied.shape, gap_px)
+            transforms[index] = _fitting(scene, group, points, chosen, occupied, keeps_sides, rng)
+        placed[index] = transforms[index].points(middles[index])[0]
+        occupied |= _covered(transforms[index].points(points), occupied.shape, checks.gap_px)
     return transforms
 
 
@@ -58,6 +74,7 @@ def _fitting(
     points: FloatArray,
     ranges: TransformConfig,
     occupied: NDArray[np.bool_],
+    accept: Callable[[Transform], bool],
     rng: np.random.Generator,
 ) -> Transform:
     """The first draw that fits, else the last one."""
@@ -70,7 +87,8 @@ def _fitting(
     for _ in range(_TRIES):
         x, y = np.round(transform.points(points)).astype(np.intp).T
         inside = min(x.min(), y.min()) >= 1 and x.max() < high[0] and y.max() < high[1]
-        if inside and occupied[y, x].mean() < _OFF and elsewhere[y, x].mean() < hanging + _OFF:
+        free = inside and occupied[y, x].mean() < _OFF and elsewhere[y, x].mean() < hanging + _OFF
+        if free and accept(transform):
             break
         transform = random_transform(ranges, group, rng)
     return transform

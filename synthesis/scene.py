@@ -9,10 +9,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..affordance.directions import names_direction
 from ..affordance.labels import LabelledImage
 from ..affordance.schema import KeypointName
 from .background import BackgroundConfig, Surfaces, find_surfaces, remove_objects
-from .binding import Anchor, KeypointBinding, SynthesisError, anchors, touching_groups
+from .binding import (
+    Anchor,
+    KeypointBinding,
+    SynthesisError,
+    anchors,
+    meant_group,
+    tool_group,
+    touching_groups,
+)
 from .edges import EdgeArray, soft_edges
 from .transform import Box
 
@@ -62,6 +71,15 @@ class Scene:
     anchors: Mapping[KeypointName, Anchor]
     plate: NDArray[np.uint8]
     surfaces: Surfaces
+
+
+def told_apart(scene: Scene) -> list[tuple[int, int]]:
+    """Pairs of the group that an instruction with a direction means and each that it may be told from."""
+    meant = meant_group(scene.anchors)
+    if meant is None or not names_direction(scene.parent.instruction):
+        return []
+    left_out = {meant, tool_group(scene.anchors)}
+    return [(meant, k) for k, cut in enumerate(scene.fixed) if not cut and k not in left_out]
 
 
 def check_labelled(image: LabelledImage) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kalie.affordance.augment import AugmentConfig, apply_homography, augment, warp
-from kalie.affordance.directions import QUARTERS, mirrored, names_colour, names_direction, turned
+from kalie.affordance.directions import (
+    QUARTERS,
+    mirrored,
+    names_colour,
+    names_direction,
+    reworded,
+    turned,
+)
 from kalie.affordance.encoding import Batch, axis_angle, encode, half_turn, turn_axis
 from kalie.affordance.labels import LabelledImage, Provenance
 from kalie.affordance.schema import Affordance, Keypoint
@@ -149,6 +157,21 @@ def test_images_turned_by_a_quarter_turn_their_direction_words() -> None:
 )
 def test_texts_of_turned_images(text: str, expected: str | None) -> None:
     assert turned(text, "far", "near") == expected
+
+
+@given(share=st.floats(0, 1), seed=st.integers(0, 1000))
+def test_rewording_keeps_what_tells_things_apart(share: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    text = reworded("shut the left-hand red drawer", share, ("cup", "right", "green", "##ing"), rng)
+    words = set(re.findall("[a-z]+", text))
+    assert {"left", "hand", "red"} <= words
+    assert words <= {"shut", "the", "left", "hand", "red", "drawer", "cup"}
+
+
+def test_rewording_without_a_share_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    assert reworded("pour it in the bowl", 0.0, ("cup",), rng) == "pour it in the bowl"
+    assert set(reworded("pour it in the bowl", 1.0, ("cup",), rng).split()) <= {"cup"}
 
 
 @pytest.mark.parametrize(

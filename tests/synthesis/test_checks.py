@@ -55,12 +55,12 @@ def test_when_an_object_has_left_altogether_expect_outside_view() -> None:
 
 def test_when_the_meant_object_changes_sides_expect_rejection() -> None:
     before = [square(10, 30), square(40, 30)]  # the left one is meant
-    check_sides(before, [square(2, 20), square(50, 22)], 0, [1], 25.0)
+    check_sides(before, [square(2, 20), square(50, 22)], [(0, 1)], 25.0)
     for places in ((50, 30), (38, 2)):  # right of the other, above it
         with pytest.raises(Rejected, match="side") as refusal:
-            check_sides(before, [square(*places), square(40, 30)], 0, [1], 25.0)
+            check_sides(before, [square(*places), square(40, 30)], [(0, 1)], 25.0)
         assert refusal.value.reason == "side"
-    check_sides(before, [square(50, 30), square(40, 30)], 0, [], 25.0)  # nothing to tell it from
+    check_sides(before, [square(50, 30), square(40, 30)], [], 25.0)  # nothing to tell it from
 
 
 def test_when_objects_meet_expect_overlap() -> None:
