@@ -184,7 +184,16 @@ def spotted(x: float, y: float) -> LabelledImage:
 
 
 QUIET = AugmentConfig(
-    brightness=0, contrast=0, saturation=0, hue=0, light=0, noise=0, blur=0, occluders=0, shift=0.2
+    exposure=0,
+    brightness=0,
+    contrast=0,
+    saturation=0,
+    hue=0,
+    light=0,
+    noise=0,
+    blur=0,
+    occluders=0,
+    shift=0.2,
 )
 
 
