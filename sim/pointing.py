@@ -84,7 +84,13 @@ class PretrainConfig:
     )
     augment: AugmentConfig = field(
         default_factory=lambda: AugmentConfig(
-            rotation_with_directions=15.0, scale=0.2, stretch=0.15, shift=0.08, perspective=0.1, hue=30.0
+            rotation_with_directions=15.0,
+            scale=0.2,
+            stretch=0.15,
+            shift=0.08,
+            perspective=0.1,
+            hue=30.0,
+            quarter=0.0,
         )
     )
     vocabulary: int = 2048
