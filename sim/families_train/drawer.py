@@ -7,6 +7,7 @@ middle of its front.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi
 from typing import Literal
@@ -80,22 +81,46 @@ class CabinetShape:
         return self.thickness + self.bow + reach[self.handle]
 
 
-def cabinet_model(family: str, shape: CabinetShape) -> ObjectModel:
+@dataclass(frozen=True)
+class Front:
+    """A front of another build than `CabinetShape` has words for.
+
+    Attributes:
+        parts: of one front with its handle, in the drawer's frame.
+        rim: x of the middle of its top rim, metres.
+        protrusion: how far its middle, with its handle, stands out of the closed cabinet, metres.
+    """
+
+    parts: tuple[Part, ...]
+    rim: float
+    protrusion: float
+
+
+def cabinet_model(
+    family: str, shape: CabinetShape, front: Front | None = None, trim: Sequence[Part] = ()
+) -> ObjectModel:
     """The cabinet as an object.
 
     Keypoints `front_i` are the middles of the fronts' top rims. Scalars: `drawers`, `depth`, `width` (of the
     carcass), `height` of the rims, `tray_height` of the trays' floors and `protrusion`, metres.
+
+    Args:
+        family: its name.
+        shape: its measures and colours.
+        front: of every drawer, in place of the shape's own front and handle.
+        trim: more parts of the carcass.
     """
+    front = front or _plain_front(shape)
     names = [f"drawer_{index}" for index in range(shape.drawers)]
     middles = [(index - (shape.drawers - 1) / 2) * shape.pitch for index in range(shape.drawers)]
-    drawer = (*_front(shape), *_handle(shape), *_tray(shape))
-    links = [Link("base", _carcass(shape)), *(Link(name, drawer) for name in names)]
+    drawer = (*front.parts, *_tray(shape))
+    links = [Link("base", (*_carcass(shape), *trim)), *(Link(name, drawer) for name in names)]
     limits = (0.0, shape.depth)
     joints = [
         Joint("base", name, "prismatic", (0.0, y, 0.0), limits=limits, friction=DRAWER_FRICTION)
         for name, y in zip(names, middles, strict=True)
     ]
-    rim = ((shape.thickness + shape.bow) / 2, 0.0, shape.height)
+    rim = (front.rim, 0.0, shape.height)
     return ObjectModel(
         category="cabinet",
         family=family,
@@ -107,7 +132,7 @@ def cabinet_model(family: str, shape: CabinetShape) -> ObjectModel:
             "width": shape.total_width,
             "height": shape.height,
             "tray_height": shape.height - TRAY_BELOW_RIM,
-            "protrusion": shape.protrusion,
+            "protrusion": front.protrusion,
         },
     )
 
@@ -140,6 +165,11 @@ def _carcass(shape: CabinetShape) -> tuple[Part, ...]:
         size = (depth + shape.crown, width + 2 * shape.crown, SHEET)
         parts.append(Part("box", size, (-size[0] / 2, 0, high + SHEET / 2), colour=shape.face, mass=0.1))
     return tuple(parts)
+
+
+def _plain_front(shape: CabinetShape) -> Front:
+    parts = (*_front(shape), *_handle(shape))
+    return Front(parts, (shape.thickness + shape.bow) / 2, shape.protrusion)
 
 
 def _front(shape: CabinetShape) -> tuple[Part, ...]:

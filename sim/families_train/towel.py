@@ -9,7 +9,7 @@ crease does not. Rack and towel hold together by friction alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,8 @@ HINGE_FRICTION = 0.002  # N m; about a fifth of what a horizontal tail weighs on
 HINGE_DAMPING = 2e-4  # N m s/rad
 GAP = 0.0005  # metres left between plates
 SLICES = 3  # boxes that a tapering plate is cut into
+SLIT = 0.2  # of a strip's breadth, left free between it and the next
+STRIPE_RISE = 0.0005  # metres that a stripe stands out of the cloth on either side
 TOWEL_FRICTION = 1.2
 BAR_FRICTION = 1.0
 
@@ -45,6 +47,10 @@ class TowelShape:
         colour: of the cloth.
         hem: colour of the last plate on either side.
         striped: whether every second plate takes the hem's colour too.
+        stripe: metres, breadth of a stripe in the hem's colour along the middle of the whole towel.
+        front_strips: how many strips each front plate is cut into, side by side, like legs or a fringe; one
+            where nothing is told.
+        back_strips: the same on the other side.
     """
 
     front: tuple[Widths, ...]
@@ -58,6 +64,9 @@ class TowelShape:
     colour: Colour = (0.35, 0.55, 0.85, 1.0)
     hem: Colour = (0.35, 0.55, 0.85, 1.0)
     striped: bool = False
+    stripe: float = 0.0
+    front_strips: tuple[int, ...] = ()
+    back_strips: tuple[int, ...] = ()
 
     @property
     def drop(self) -> float:
@@ -79,13 +88,13 @@ def build_towel(family: str, shape: TowelShape) -> ObjectModel:
     ridge), back, front, half_width (how far it reaches along -x, x and y).
     """
     links, joints = [_crease_link(shape)], []
-    for sign, name, tail in ((1.0, "front", shape.front), (-1.0, "back", shape.back)):
+    sides = ((1.0, "front", shape.front, shape.front_strips), (-1.0, "back", shape.back, shape.back_strips))
+    for sign, name, tail, cuts in sides:
         parent, start = "base", _tail_start(shape, sign)
         for index, widths in enumerate(tail):
-            link = f"{name}_{index}"
-            links.append(
-                Link(link, _plate_parts(shape, widths, sign, _plate_colour(shape, index, len(tail))))
-            )
+            link, strips = f"{name}_{index}", cuts[index] if index < len(cuts) else 1
+            colour = _plate_colour(shape, index, len(tail))
+            links.append(Link(link, _plate_parts(shape, widths, sign, colour, strips)))
             lower, upper = FIRST_HINGE if index == 0 else HINGE
             joints.append(
                 Joint(
@@ -140,11 +149,21 @@ def _crease_link(shape: TowelShape) -> Link:
         Part("box", size, (sign * x, 0.0, centre_z), (0.0, sign * pitch, 0.0), shape.colour, mass)
         for sign in (1.0, -1.0)
     ]
-    return Link("base", tuple(sides))
+    return Link("base", (*sides, *(part for side in sides for part in _stripe(shape, side))))
 
 
-def _plate_parts(shape: TowelShape, widths: Widths, sign: float, colour: Colour) -> tuple[Part, ...]:
-    """A plate from its hinge outward, cut across into boxes where it tapers."""
+def _stripe(shape: TowelShape, plate: Part) -> tuple[Part, ...]:
+    """The stripe along the middle of a plate, where the towel has one: paint, not cloth."""
+    if not shape.stripe:
+        return ()
+    size = (plate.size[0], min(shape.stripe, plate.size[1]), shape.thickness + 2 * STRIPE_RISE)
+    return (replace(plate, size=size, colour=shape.hem, mass=0.0, solid=False),)
+
+
+def _plate_parts(
+    shape: TowelShape, widths: Widths, sign: float, colour: Colour, strips: int
+) -> tuple[Part, ...]:
+    """A plate from its hinge outward, cut across into boxes where it tapers, and lengthwise into strips."""
     near, far = widths
     count = 1 if near == far else SLICES
     length = (shape.plate - GAP) / count
@@ -152,8 +171,12 @@ def _plate_parts(shape: TowelShape, widths: Widths, sign: float, colour: Colour)
     for index in range(count):
         width = near + (far - near) * (index + 0.5) / count
         mass = shape.mass * length * width / shape.area
-        centre = (sign * (index + 0.5) * length, 0.0, 0.0)
-        parts.append(Part("box", (length, width, shape.thickness), centre, (0.0, 0.0, 0.0), colour, mass))
+        x, pitch = sign * (index + 0.5) * length, width / strips
+        size = (length, pitch if strips == 1 else (1 - SLIT) * pitch, shape.thickness)
+        for strip in range(strips):
+            centre = (x, (strip - (strips - 1) / 2) * pitch, 0.0)
+            parts.append(Part("box", size, centre, (0.0, 0.0, 0.0), colour, mass / strips))
+        parts.extend(_stripe(shape, parts[-1]) if strips == 1 else ())
     return tuple(parts)
 
 

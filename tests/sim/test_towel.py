@@ -208,3 +208,15 @@ def test_racks_stand_by_themselves(world: World) -> None:
         start = world.keypoint(rack, "bar_0")
         world.settle(1.0)
         np.testing.assert_allclose(world.keypoint(rack, "bar_0"), start, atol=0.002)
+
+
+def test_strips_lie_side_by_side_and_a_stripe_is_paint() -> None:
+    tail = ((0.1, 0.1),) * 2
+    plain = build_towel("any", TowelShape(tail, tail, 0.1))
+    cut = build_towel("any", TowelShape(tail, tail, 0.1, front_strips=(1, 4)))
+    striped = build_towel("any", TowelShape(tail, tail, 0.1, stripe=0.03))
+    assert cut.urdf.count("<collision>") == plain.urdf.count("<collision>") + 3
+    assert cut.urdf.count('<box size="0.0235 0.02 0.005"') == 2 * 4
+    assert striped.urdf.count("<collision>") == plain.urdf.count("<collision>")
+    assert striped.urdf.count("<visual>") == plain.urdf.count("<visual>") + 2 + 4
+    assert cut.scalars == striped.scalars == plain.scalars
