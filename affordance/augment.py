@@ -43,6 +43,8 @@ class AugmentConfig:
         words: most of an instruction's words that are replaced or left out, as a share.
         occluders: most rectangles of random colour laid over an image.
         clearance: least distance of an occluder to a keypoint, fraction of the image.
+        shadows: most soft shadows that fall on an image.
+        darkness: of the darkest shadow.
     """
 
     rotation: float = 20.0
@@ -65,6 +67,8 @@ class AugmentConfig:
     words: float = 0.8
     occluders: int = 2
     clearance: float = 0.06
+    shadows: int = 2
+    darkness: float = 0.6
 
 
 def augment(batch: Batch, size: int, config: AugmentConfig, generator: Generator) -> Batch:
@@ -74,6 +78,7 @@ def augment(batch: Batch, size: int, config: AugmentConfig, generator: Generator
     batch = warp(batch, flips @ quarters @ _homographies(batch, config, generator), size)
     images = _recolour(batch.images, batch.instructions, config, generator)
     images = _occlude(images, batch, config, generator)
+    images = _shade(images, config, generator)
     images = _degrade(images, config, generator)
     return replace(batch, images=images.clamp(0, 255))
 
@@ -210,6 +215,23 @@ def _occlude(images: Tensor, batch: Batch, config: AugmentConfig, generator: Gen
         row = (axis - centre[:, 1:]).abs() < half[:, 1:]
         covered = (row[:, :, None] & column[:, None, :] & clear[:, None, None])[:, None]
         images = torch.where(covered, 255 * torch.rand((count, 3, 1, 1), generator=generator), images)
+    return images
+
+
+def _shade(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
+    """Let soft shadows of turned boxes, as of an arm or a shelf, fall on everything."""
+    count, axis = len(images), (torch.arange(images.shape[-1]) + 0.5) / images.shape[-1]
+    cells = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
+    for _ in range(config.shadows):
+        centre = torch.rand((count, 1, 1, 2), generator=generator)
+        half = 0.03 + 0.3 * torch.rand((count, 1, 1, 2), generator=generator)
+        edge = 0.005 + 0.03 * torch.rand((count, 1, 1, 1), generator=generator)
+        turn = _turn(torch.pi * torch.rand((count,), generator=generator))
+        inward = half - torch.einsum("byxi,bij->byxj", cells - centre, turn).abs()
+        cover = torch.sigmoid(inward / edge).prod(dim=-1)
+        there = torch.rand((count, 1, 1), generator=generator) < 0.5
+        darkness = config.darkness * torch.rand((count, 1, 1), generator=generator) * there
+        images = images * (1 - darkness * cover)[:, None]
     return images
 
 

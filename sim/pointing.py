@@ -68,11 +68,11 @@ class PretrainConfig:
         seed: of scenes, paint, questions and first weights.
     """
 
-    scenes: int = 4000
+    scenes: int = 6000
     drawing_size: int = 160
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            steps=4000,
+            steps=7000,
             batch_size=16,
             learning_rate=1.5e-3,
             warmup=200,

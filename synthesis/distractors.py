@@ -24,15 +24,15 @@ class DistractorConfig:
         clearance: px kept free around objects, keypoints and the way between them.
     """
 
-    share: float = 0.5
-    most: int = 3
+    share: float = 0.85
+    most: int = 4
     size: tuple[float, float] = (0.012, 0.06)
     clearance: float = 8.0
 
 
 TASK_DISTRACTORS: Mapping[str, DistractorConfig] = {
     # Trash is known by its size alone when only one piece was photographed: other things must be larger.
-    "sweep": DistractorConfig(share=0.85, most=4, size=(0.04, 0.068), clearance=5.0),
+    "sweep": DistractorConfig(size=(0.04, 0.075), clearance=5.0),
 }
 """Where a task's distractors differ from the default ones, by the task's name."""
 
@@ -58,7 +58,7 @@ def random_distractors(
         if len(spots) == 0:
             continue
         y, x = spots[int(rng.integers(len(spots)))]
-        shape = _blob(taken.shape, (float(x), float(y)), radius, rng)
+        shape = _draw(taken.shape, (float(x), float(y)), radius, rng)
         shapes.append(shape)
         blocked = cv2.distanceTransform((shape < 0.05).astype(np.uint8), cv2.DIST_L2, 3) - config.clearance
         room = np.minimum(room, blocked)
@@ -74,9 +74,39 @@ def _room(taken: BoolArray, path: Sequence[NDArray[np.float64]], clearance: floa
     return cv2.distanceTransform(free, cv2.DIST_L2, 5).astype(np.float32) - np.float32(clearance)
 
 
-def _blob(
+def _draw(
     shape: tuple[int, ...], centre: tuple[float, float], radius: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
+    """A shape's coverage (H, W) in [0, 1]."""
+    drawn = _joinery if rng.random() < 0.5 else _blob
+    return (drawn(shape, np.array(centre), radius, rng) / 255).astype(np.float32)
+
+
+def _joinery(
+    shape: tuple[int, ...], centre: NDArray[np.float64], radius: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """A bar with one to three shorter ones along it or across it, as of a hammer, a key or a toy."""
+    out = np.zeros(shape[:2], np.uint8)
+    angle = rng.uniform(0, 2 * np.pi)
+    along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    _fill(out, centre + _bar(radius * along, radius * rng.uniform(0.12, 0.3) * across), 255)
+    for _ in range(int(rng.integers(1, 4))):
+        place = rng.uniform(-0.9, 0.9)
+        reach = radius * np.sqrt(1 - place**2)
+        length, width = reach * rng.uniform(0.3, 1.0), radius * rng.uniform(0.1, 0.3)
+        middle = centre + radius * place * along + (reach - length) * rng.uniform(-1, 1) * across
+        _fill(out, middle + _bar(width * along, length * across), 255)
+    return out
+
+
+def _bar(half: NDArray[np.float64], width: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Corners (4, 2) about the origin."""
+    return np.stack([half + width, half - width, -half - width, -half + width])
+
+
+def _blob(
+    shape: tuple[int, ...], centre: NDArray[np.float64], radius: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
     """One to three outlines through each other, as of a toy or a tool; a single one is sometimes a ring."""
     pieces = int(rng.choice([1, 1, 2, 3]))
     out = np.zeros(shape[:2], np.uint8)
@@ -84,14 +114,14 @@ def _blob(
         # Pieces after the first sit off the middle, but inside the radius.
         size = radius * (1.0 if index == 0 else float(rng.uniform(0.4, 0.8)))
         angle, off = rng.uniform(0, 2 * np.pi), radius - size
-        middle = np.array(centre) + off * np.array([np.cos(angle), np.sin(angle)])
+        middle = centre + off * np.array([np.cos(angle), np.sin(angle)])
         widest = 1.0 if pieces == 1 else 0.5
         outline = _outline(size, (0.3 if pieces == 1 else 0.2, widest), rng)
         hole = rng.uniform(0.4, 0.7) if pieces == 1 and rng.random() < 0.15 else 0.0
         _fill(out, middle + outline, 255)
         if hole:
             _fill(out, middle + hole * outline, 0)
-    return (out / 255).astype(np.float32)
+    return out
 
 
 def _outline(radius: float, widths: tuple[float, float], rng: np.random.Generator) -> NDArray[np.float64]:

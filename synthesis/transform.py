@@ -1,10 +1,10 @@
 """The map h: one object that moves pixels, masks, edges and keypoints together.
 
-h = affine o taper o elastic, in pixels with centres at integers. Points go forward through h, images are
-sampled through its inverse, so a label and its pixel can never drift apart. Every factor is invertible by
+h = affine o lobes o taper o elastic, in pixels with centres at integers. Points go forward through h, images
+are sampled through its inverse, so a label and its pixel can never drift apart. Every factor is invertible by
 construction: the linear part has positive determinant, the taper keeps |width|, |stretch| < 1, and the
-elastic displacement is a contraction (Lipschitz constant < 1), hence h is a diffeomorphism and the fixed
-point iteration of the inverse converges geometrically (Banach).
+elastic and lobing displacements are contractions (Lipschitz constant < 1), hence h is a diffeomorphism and
+the fixed point iterations of the inverse converge geometrically (Banach).
 """
 
 from __future__ import annotations
@@ -17,7 +17,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .warps import MAX_LIPSCHITZ, MAX_TAPER, Elastic, FloatArray, Taper, TransformError
+from .warps import (
+    MAX_LIPSCHITZ,
+    MAX_LOBES,
+    MAX_TAPER,
+    Elastic,
+    FloatArray,
+    Lobes,
+    Taper,
+    TransformError,
+)
+
+# Objects whose extents along and across differ by more than this factor are not lobed.
+MOST_SLENDER = 1.6
 
 
 @dataclass(frozen=True)
@@ -32,15 +44,19 @@ class TransformConfig:
         taper_width: largest relative change of width between the two ends along the object's long axis.
         taper_stretch: the same for length (one end longer, the other shorter).
         taper_probability: share of objects that are tapered.
+        lobes: largest relative change of the radius by which a compact object gets or loses corners.
+        lobes_probability: share of compact objects that are lobed.
     """
 
-    scale: tuple[float, float] = (0.8, 1.2)
+    scale: tuple[float, float] = (0.55, 1.5)
     rotation_deg: float = 20.0
     shift: float = 0.35
     elastic: float = 0.2
     taper_width: float = 0.45
     taper_stretch: float = 0.35
     taper_probability: float = 0.6
+    lobes: float = 0.25
+    lobes_probability: float = 0.6
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1]:
@@ -50,6 +66,8 @@ class TransformConfig:
         for name, value in (("taper_width", self.taper_width), ("taper_stretch", self.taper_stretch)):
             if not 0 <= value <= MAX_TAPER:
                 raise TransformError(f"{name}: {value} is outside [0, {MAX_TAPER}]")
+        if not 0 <= self.lobes <= MAX_LOBES:
+            raise TransformError(f"lobes: {self.lobes} is outside [0, {MAX_LOBES}]")
 
     def calmed(self, factor: float) -> TransformConfig:
         """The same ranges shrunk toward the identity; factor 1 keeps them, 0 gives the identity."""
@@ -62,12 +80,14 @@ class TransformConfig:
             taper_width=self.taper_width * factor,
             taper_stretch=self.taper_stretch * factor,
             taper_probability=self.taper_probability,
+            lobes=self.lobes * factor,
+            lobes_probability=self.lobes_probability,
         )
 
 
 @dataclass(frozen=True)
 class Transform:
-    """h(p) = pivot + shift + linear (taper(elastic(p)) - pivot).
+    """h(p) = pivot + shift + linear (lobes(taper(elastic(p))) - pivot).
 
     Attributes:
         linear: (2, 2), rotation times anisotropic scale, positive determinant.
@@ -75,6 +95,7 @@ class Transform:
         pivot: (2,) px.
         elastic: the smooth warp, or None.
         taper: the piecewise anisotropic scaling, or None.
+        lobes: the change between round and cornered, or None.
     """
 
     linear: FloatArray
@@ -82,6 +103,7 @@ class Transform:
     pivot: FloatArray
     elastic: Elastic | None = None
     taper: Taper | None = None
+    lobes: Lobes | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.linear).all() and np.isfinite(self.shift).all()):
@@ -98,7 +120,7 @@ class Transform:
     def is_identity(self) -> bool:
         """Whether it moves nothing."""
         affine = np.array_equal(self.linear, np.eye(2)) and not self.shift.any()
-        return affine and self.elastic is None and self.taper is None
+        return affine and not self._warps()
 
     def points(self, points: FloatArray) -> FloatArray:
         """Forward map of (N, 2) pixel points (u, v)."""
@@ -181,12 +203,14 @@ class Transform:
             out["elastic"] = {name: vars(self.elastic)[name].tolist() for name in parts}
         if self.taper is not None:
             out["taper"] = {**vars(self.taper), "centre": self.taper.centre.tolist()}
+        if self.lobes is not None:
+            out["lobes"] = {**vars(self.lobes), "centre": self.lobes.centre.tolist()}
         return out
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> Transform:
         """Read what `to_json` wrote. Raises TransformError when it is not an invertible map."""
-        elastic, taper = data.get("elastic"), data.get("taper")
+        elastic, taper, lobes = data.get("elastic"), data.get("taper"), data.get("lobes")
         arrays = {name: np.asarray(data[name], dtype=np.float64) for name in ("linear", "shift", "pivot")}
         return cls(
             **arrays,
@@ -196,10 +220,13 @@ class Transform:
             taper=Taper(**{**taper, "centre": np.asarray(taper["centre"], dtype=np.float64)})
             if isinstance(taper, Mapping)
             else None,
+            lobes=Lobes(**{**lobes, "centre": np.asarray(lobes["centre"], dtype=np.float64)})
+            if isinstance(lobes, Mapping)
+            else None,
         )
 
-    def _warps(self) -> Sequence[Elastic | Taper]:
-        return [part for part in (self.elastic, self.taper) if part is not None]
+    def _warps(self) -> Sequence[Elastic | Taper | Lobes]:
+        return [part for part in (self.elastic, self.taper, self.lobes) if part is not None]
 
 
 @dataclass(frozen=True)
@@ -246,7 +273,8 @@ def random_transform(config: TransformConfig, mask: NDArray, rng: np.random.Gene
     size = max(float(np.ptp(points, axis=0).max()), 8.0)
     elastic = _random_elastic(config.elastic, size, rng)
     taper = _random_taper(config, (points - pivot) @ axes.T, axes[0], pivot, rng)
-    return Transform(linear, shift, pivot, elastic, taper)
+    lobes = _random_lobes(config, (points - pivot) @ axes.T, pivot, rng)
+    return Transform(linear, shift, pivot, elastic, taper, lobes)
 
 
 def principal_axes(points: FloatArray) -> FloatArray:
@@ -289,6 +317,22 @@ def _random_taper(
         softness=length * (0.2 + 0.15 * float(draw[1])),
         width=strength * config.taper_width * float(draw[2]),
         stretch=strength * config.taper_stretch * float(draw[3]),
+    )
+
+
+def _random_lobes(
+    config: TransformConfig, local: FloatArray, pivot: FloatArray, rng: np.random.Generator
+) -> Lobes | None:
+    """`local` (N, 2): the object's pixels along and across its axis. Long things keep their ends."""
+    compact = local[:, 0].std() < MOST_SLENDER * max(float(local[:, 1].std()), 1e-6)
+    if not compact or config.lobes == 0 or rng.random() >= config.lobes_probability:
+        return None
+    return Lobes(
+        centre=pivot,
+        radius=max(0.5 * float(np.hypot(*local.T).mean()), 1.0),
+        count=int(rng.integers(3, 7)),
+        phase=rng.uniform(0, 2 * np.pi),
+        depth=config.lobes * rng.uniform(0.3, 1.0),
     )
 
 

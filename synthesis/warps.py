@@ -1,8 +1,8 @@
-"""Smooth, invertible warps: the elastic and the tapering factor of the map h.
+"""Smooth, invertible warps: the elastic, the tapering and the lobing factor of the map h.
 
-Both are diffeomorphisms by construction: the elastic displacement is a contraction (Lipschitz constant below
-1), the taper keeps |width| and |stretch| below 1, so that the fixed point iterations of the inverses converge
-geometrically (Banach).
+All are diffeomorphisms by construction: the elastic displacement is a contraction (Lipschitz constant below
+1), the taper keeps |width| and |stretch| below 1, the lobes move points along rays by a contraction, so that
+the fixed point iterations of the inverses converge geometrically (Banach).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ FloatArray = NDArray[np.float64]
 INVERSE_TOLERANCE_PX = 1e-3
 MAX_LIPSCHITZ = 0.6  # of the elastic displacement; keeps the Jacobian's singular values in [0.4, 1.6]
 MAX_TAPER = 0.6
+MAX_LOBES = 0.5  # of the depth; a lobe's slope is at most 9/8 of it
 
 
 class TransformError(ValueError):
@@ -141,6 +142,73 @@ class Taper:
         z = (along - self.middle) / self.softness
         at_centre = _log_cosh(np.array(-self.middle / self.softness))
         return self.stretch * self.softness * (_log_cosh(z) - at_centre)
+
+
+@dataclass(frozen=True)
+class Lobes:
+    """Gives a round thing corners, or rounds a cornered one, by moving points along rays from its centre.
+
+    r -> r (1 + depth b(r) cos(count (phi - phase))) with b(r) = r^2 / (r^2 + radius^2), which fades the
+    change out toward the centre, where directions mean nothing.
+
+    Attributes:
+        centre: (2,) px, which stays where it is.
+        radius: px from the centre at which b is one half.
+        count: of lobes; four make a circle a square.
+        phase: radians from +x toward +y, of the first lobe.
+        depth: in (-1, 1), relative change of the radius far out.
+    """
+
+    centre: FloatArray
+    radius: float
+    count: int
+    phase: float
+    depth: float
+
+    def __post_init__(self) -> None:
+        if abs(self.depth) > MAX_LOBES:
+            raise TransformError(f"lobes: depth {self.depth} exceeds {MAX_LOBES}")
+        if self.radius <= 0:
+            raise TransformError(f"lobes: radius must be positive, got {self.radius}")
+
+    def forward(self, points: FloatArray) -> FloatArray:
+        """(N, 2) -> (N, 2)."""
+        radii, waves, _ = self._polar(points)
+        return self._along_rays(points, radii, radii + self._gain(radii, waves))
+
+    def inverse(self, points: FloatArray) -> FloatArray:
+        """Fixed point r <- r' - gain(r) along every ray."""
+        target, waves, _ = self._polar(points)
+        radii = target
+        for _ in range(_steps(abs(self.depth) * float(target.max(initial=0.0)), 9 / 8 * abs(self.depth))):
+            radii = target - self._gain(radii, waves)
+        return self._along_rays(points, target, radii)
+
+    def jacobian(self, points: FloatArray) -> FloatArray:
+        """(N, 2, 2) at (N, 2) points."""
+        radii, waves, slopes = self._polar(points)
+        squares, inner = radii**2, self.radius**2
+        fade = squares / (squares + inner)
+        local = np.zeros((len(points), 2, 2))  # along the ray and across it
+        local[:, 0, 0] = 1 + self.depth * waves * fade * (squares + 3 * inner) / (squares + inner)
+        local[:, 0, 1] = self.depth * fade * slopes
+        local[:, 1, 1] = 1 + self.depth * fade * waves
+        x, y = (points - self.centre).T / np.maximum(radii, 1e-12)
+        rays = np.stack([np.stack([x, y], axis=1), np.stack([-y, x], axis=1)], axis=1)
+        rays[radii == 0] = np.eye(2)
+        return rays.transpose(0, 2, 1) @ local @ rays
+
+    def _polar(self, points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Radii, and the wave cos(count (phi - phase)) with its slope over phi, each (N,)."""
+        x, y = (points - self.centre).T
+        turn = self.count * (np.arctan2(y, x) - self.phase)
+        return np.hypot(x, y), np.cos(turn), -self.count * np.sin(turn)
+
+    def _gain(self, radii: FloatArray, waves: FloatArray) -> FloatArray:
+        return self.depth * waves * radii**3 / (radii**2 + self.radius**2)
+
+    def _along_rays(self, points: FloatArray, old: FloatArray, new: FloatArray) -> FloatArray:
+        return self.centre + (points - self.centre) * (new / np.maximum(old, 1e-12))[:, None]
 
 
 def _log_cosh(z: FloatArray) -> FloatArray:

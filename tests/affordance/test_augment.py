@@ -28,7 +28,7 @@ from .pictures import dots
 STILL = AugmentConfig(
     rotation=0, rotation_with_directions=0, scale=0, stretch=0, shift=0, perspective=0, mirror=0, quarter=0,
     exposure=0, brightness=0, contrast=0, saturation=0, hue=0, hue_with_colours=0, light=0, noise=0,
-    blur=0, occluders=0,
+    blur=0, occluders=0, shadows=0,
 )  # fmt: skip
 MOVING = replace(
     STILL, rotation=180, scale=0.2, stretch=0.2, shift=0.1, perspective=0.2, mirror=0.5, quarter=0.5
@@ -232,6 +232,21 @@ def test_occluders_hide_no_keypoint() -> None:
             u, v = round(x * 128 - 0.5), round(y * 128 - 0.5)
             assert not different[v - 6 : v + 7, u - 6 : u + 7].any()
     assert changed > 10
+
+
+def test_shadows_darken_some_pixels_and_leave_labels() -> None:
+    config = replace(STILL, shadows=3, darkness=0.6)
+    batch = batch_of([(0.3, 0.4), (0.7, 0.6)])
+    darkened = 0
+    for seed in range(20):
+        varied = augment(batch, 128, config, generator(seed))
+        plain = augment(batch, 128, STILL, generator(seed)).images
+        ratio = (varied.images / plain)[plain > 0]
+        assert float(ratio.max()) <= 1 + 1e-5
+        assert float(ratio.min()) >= 0.4**3 - 1e-5
+        darkened += int(float(ratio.min()) < 0.9)
+        torch.testing.assert_close(varied.points, batch.points)
+    assert darkened > 10
 
 
 @pytest.mark.parametrize(

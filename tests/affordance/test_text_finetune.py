@@ -193,6 +193,7 @@ QUIET = AugmentConfig(
     noise=0,
     blur=0,
     occluders=0,
+    shadows=0,
     shift=0.2,
 )
 

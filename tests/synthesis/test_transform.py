@@ -14,7 +14,7 @@ from kalie.synthesis.transform import (
     TransformConfig,
     random_transform,
 )
-from kalie.synthesis.warps import Elastic, Taper, TransformError
+from kalie.synthesis.warps import Elastic, Lobes, Taper, TransformError
 
 SIZE = 128
 seeds = st.integers(0, 10_000)
@@ -22,18 +22,32 @@ KINDS = {
     "affine": TransformConfig(elastic=0.0, taper_probability=0.0),
     "elastic": TransformConfig(scale=(1, 1), rotation_deg=0, shift=0, elastic=0.5, taper_probability=0.0),
     "taper": TransformConfig(scale=(1, 1), rotation_deg=0, shift=0, elastic=0.0, taper_probability=1.0),
-    "all": TransformConfig(elastic=0.4, taper_probability=1.0),
+    "lobes": TransformConfig(
+        scale=(1, 1),
+        rotation_deg=0,
+        shift=0,
+        elastic=0.0,
+        taper_probability=0.0,
+        lobes_probability=1.0,
+    ),
+    "all": TransformConfig(scale=(0.8, 1.2), elastic=0.4, taper_probability=1.0, lobes_probability=1.0),
 }
 
 
-def object_mask() -> np.ndarray:
+def long_mask() -> np.ndarray:
     mask = np.zeros((SIZE, SIZE), np.bool_)
     mask[50:70, 30:95] = True
     return mask
 
 
+def disc_mask() -> np.ndarray:
+    y, x = np.mgrid[:SIZE, :SIZE]
+    return np.hypot(x - 62, y - 59) < 24
+
+
 def draw(kind: str, seed: int) -> Transform:
-    return random_transform(KINDS[kind], object_mask(), np.random.default_rng(seed))
+    mask = disc_mask() if kind == "lobes" else long_mask()
+    return random_transform(KINDS[kind], mask, np.random.default_rng(seed))
 
 
 def object_points(seed: int, count: int = 40) -> np.ndarray:
@@ -121,7 +135,7 @@ def test_turned_offset_keeps_its_length() -> None:
 
 
 def test_calmed_to_zero_is_the_identity() -> None:
-    h = random_transform(TransformConfig().calmed(0), object_mask(), np.random.default_rng(0))
+    h = random_transform(TransformConfig().calmed(0), long_mask(), np.random.default_rng(0))
     points = object_points(0)
     assert np.allclose(h.points(points), points)
     assert Transform.identity().is_identity
@@ -135,7 +149,7 @@ def test_identity_returns_the_same_pixels() -> None:
 @given(seed=seeds)
 @settings(max_examples=15, deadline=None)
 def test_moved_box_holds_the_whole_moved_object(seed: int) -> None:
-    h, mask = draw("all", seed), object_mask().astype(np.float32)
+    h, mask = draw("all", seed), long_mask().astype(np.float32)
     box = h.moved_box(Box.around(mask), SIZE, SIZE)
     moved = h.image(mask)
     inside = h.sample([mask], box)[0]
@@ -149,8 +163,31 @@ def test_draws_stay_within_the_configured_ranges(seed: int) -> None:
     h = draw("affine", seed)
     assert np.abs(h.shift).max() <= TransformConfig().shift * SIZE
     scales = np.linalg.svd(h.linear, compute_uv=False)
-    assert scales.min() >= 0.8 - 1e-9
-    assert scales.max() <= 1.2 + 1e-9
+    low, high = TransformConfig().scale
+    assert scales.min() >= low - 1e-9
+    assert scales.max() <= high + 1e-9
+
+
+def test_four_lobes_make_a_disc_nearly_a_square() -> None:
+    lobes = Lobes(np.array([62.0, 59.0]), radius=8.0, count=4, phase=math.pi / 4, depth=0.17)
+    moved = (
+        Transform(np.eye(2), np.zeros(2), np.zeros(2), lobes=lobes).image(disc_mask().astype(np.float32))
+        > 0.5
+    )
+    rows, columns = moved.any(axis=1).sum(), moved.any(axis=0).sum()
+    disc, square = np.pi / 4, 1.0
+    assert abs(rows - columns) <= 1
+    assert moved.sum() / (rows * columns) > (disc + square) / 2
+
+
+def test_long_things_get_no_lobes() -> None:
+    for seed in range(20):
+        assert random_transform(KINDS["lobes"], long_mask(), np.random.default_rng(seed)).lobes is None
+
+
+def test_when_lobes_are_too_deep_expect_error() -> None:
+    with pytest.raises(TransformError, match="lobes"):
+        Lobes(np.zeros(2), radius=5.0, count=4, phase=0.0, depth=0.9)
 
 
 def test_when_elastic_could_fold_expect_error() -> None:
@@ -168,7 +205,9 @@ def test_when_taper_is_too_strong_expect_error() -> None:
         Taper(np.zeros(2), 0.0, 0.0, 5.0, width=0.99, stretch=0.0)
 
 
-@pytest.mark.parametrize("bad", [{"scale": (0.0, 1.0)}, {"elastic": 0.9}, {"taper_width": 2.0}])
+@pytest.mark.parametrize(
+    "bad", [{"scale": (0.0, 1.0)}, {"elastic": 0.9}, {"taper_width": 2.0}, {"lobes": 0.6}]
+)
 def test_when_config_is_out_of_range_expect_error_naming_the_field(bad: dict[str, object]) -> None:
     with pytest.raises(TransformError, match=next(iter(bad))):
         TransformConfig(**bad)  # pyright: ignore[reportArgumentType]
