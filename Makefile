@@ -32,5 +32,8 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench: $(STAMP)
+	for file in benchmarks/*_speed.py; do $(BIN)/python $$file || exit 1; done
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info outputs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,6 +15,7 @@ from typing import Literal
 from ..core.config import to_primitive
 from ..core.files import write_json
 from ..core.progress import ProgressCallback, progress_bar
+from ..core.resources import usable_cores
 from ..core.runs import Run, RunConfig
 from ..sim.benchmark import ARMS, TASKS, ArmName, Cell, CellResult, comparisons, run_cell, scores
 from ..sim.task import TaskName
@@ -122,7 +122,7 @@ def _run_missing(folder: Path, wanted: Sequence[Cell], cfg: BenchConfig, progres
 
 
 def _compute_all(folder: Path, missing: Sequence[Cell], cfg: BenchConfig) -> Iterator[Cell]:
-    workers = min(cfg.workers or len(os.sched_getaffinity(0)), len(missing))
+    workers = min(cfg.workers or usable_cores(), len(missing))
     if workers <= 1:
         yield from (compute(folder, cell, cfg) for cell in missing)
         return

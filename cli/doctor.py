@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import shutil
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ..core.resources import usable_cores
 from ._verb import Verb
 
 LIBRARIES = ("torch", "transformers", "accelerate", "hydra-core", "pybullet", "pin", "ruckig", "av", "numpy")
@@ -69,7 +69,7 @@ def threads() -> str:
     """Torch's threads and this process's cores."""
     import torch
 
-    return f"{torch.get_num_threads()} of {len(os.sched_getaffinity(0))} cores"
+    return f"{torch.get_num_threads()} of {usable_cores()} cores"
 
 
 def accelerator() -> str:

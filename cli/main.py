@@ -130,19 +130,26 @@ def run_verb(name: str, arguments: Sequence[str]) -> int:
 
 
 def _run_through_hydra(name: str, options: argparse.Namespace) -> int:
-    """Hand the job to Hydra, whose launcher runs it here or, for a multirun, wherever it is configured to."""
+    """Hand the job to Hydra, whose launcher runs it here or, for a multirun, wherever it is configured to.
+
+    A job whose user can mend its error does not stop the others of a multirun; the first such error is raised
+    after them. Hydra does not see it, because it would print lines of its own beside the one to be read.
+    """
     import hydra
     from omegaconf import DictConfig
 
     from ..core.config import CONFIG_MODULE, plain
 
     codes: list[int] = []
+    failures: list[Exception] = []
 
-    def job(composed: DictConfig) -> int:
+    def job(composed: DictConfig) -> None:
         set_up_logging()
         verb = load_verb(name)
-        codes.append(verb.main(verb.schema(name).build(plain(composed))) or 0)
-        return codes[-1]
+        try:
+            codes.append(verb.main(verb.schema(name).build(plain(composed))) or 0)
+        except (ValueError, OSError, ImportError) as error:
+            failures.append(error)
 
     arguments = sys.argv
     sys.argv = [f"kalie {name}", *options.overrides, *(["--multirun"] if options.multirun else [])]
@@ -150,6 +157,8 @@ def _run_through_hydra(name: str, options: argparse.Namespace) -> int:
         hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name=name, version_base="1.3")(job)()
     finally:
         sys.argv = arguments
+    if failures:
+        raise failures[0]
     return max(codes, default=0)
 
 

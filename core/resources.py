@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -101,3 +103,10 @@ class StageTimer:
     def close(self) -> None:
         """Stop measuring."""
         self._watch.stop()
+
+
+def usable_cores() -> int:
+    """Cores that the scheduler gives this process; where the system does not tell, all of the machine's."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -48,14 +48,14 @@ class TransformConfig:
         lobes_probability: share of compact objects that are lobed.
     """
 
-    scale: tuple[float, float] = (0.55, 1.5)
-    rotation_deg: float = 20.0
+    scale: tuple[float, float] = (0.65, 1.4)
+    rotation_deg: float = 30.0
     shift: float = 0.35
     elastic: float = 0.2
     taper_width: float = 0.45
     taper_stretch: float = 0.35
     taper_probability: float = 0.6
-    lobes: float = 0.25
+    lobes: float = 0.15
     lobes_probability: float = 0.6
 
     def __post_init__(self) -> None:

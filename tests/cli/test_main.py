@@ -130,6 +130,14 @@ def test_when_command_is_wrong_expect_one_line_exit_2_and_no_work(
     assert streams.out == ""
 
 
+def test_when_the_work_fails_expect_one_line_and_exit_1(tmp_path: Path) -> None:
+    done = run("predict", "image=missing.png", "instruction=sweep", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("kalie: predict: missing.png: not a readable image")
+    assert "Error executing job" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_cfg_shows_the_checked_config(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "least_free_gib=7", "--cfg"]) == 0
     assert capsys.readouterr().out == "outputs: outputs\nleast_free_gib: 7.0\n"
