@@ -234,8 +234,7 @@ def _draw_distractors(
     shapes = random_distractors(config, taken, path, rng)
     first = max(item.label for item in moved) + 1
     out: list[_Moved] = []
-    for label, alpha in enumerate(shapes[: 255 - first], start=first):
-        grey = np.full((height, width, 3), 140, np.uint8)
-        edges = soft_edges(np.repeat((255 * alpha).astype(np.uint8)[..., None], 3, axis=2))
-        out.append(_Moved(label, np.zeros_like(taken), alpha, grey, edges))
+    for label, shape in enumerate(shapes[: 255 - first], start=first):
+        grey = np.repeat(shape.relief[..., None], 3, axis=2)
+        out.append(_Moved(label, np.zeros_like(taken), shape.cover, grey, soft_edges(grey)))
     return out

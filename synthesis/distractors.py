@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -37,10 +38,17 @@ TASK_DISTRACTORS: Mapping[str, DistractorConfig] = {
 """Where a task's distractors differ from the default ones, by the task's name."""
 
 
+class Drawn(NamedTuple):
+    """A distractor: float32 (H, W) coverage in [0, 1] and uint8 (H, W) brightness."""
+
+    cover: NDArray[np.float32]
+    relief: NDArray[np.uint8]
+
+
 def random_distractors(
     config: DistractorConfig, taken: BoolArray, path: Sequence[NDArray[np.float64]], rng: np.random.Generator
-) -> list[NDArray[np.float32]]:
-    """Coverage (H, W) in [0, 1] of each distractor; none touches `taken` (H, W), another one, or the path.
+) -> list[Drawn]:
+    """Each distractor as drawn; none touches `taken` (H, W), another one, or the path.
 
     Args:
         config: ranges.
@@ -51,16 +59,18 @@ def random_distractors(
     if rng.random() >= config.share or config.most == 0:
         return []
     room = _room(taken, path, config.clearance)
-    shapes: list[NDArray[np.float32]] = []
+    shapes: list[Drawn] = []
     for _ in range(int(rng.integers(1, config.most + 1))):
         radius = rng.uniform(*config.size) * min(taken.shape)
-        spots = np.argwhere(room > 1.5 * radius)
+        spots = np.argwhere(room > 1.6 * radius)
         if len(spots) == 0:
             continue
         y, x = spots[int(rng.integers(len(spots)))]
         shape = _draw(taken.shape, (float(x), float(y)), radius, rng)
         shapes.append(shape)
-        blocked = cv2.distanceTransform((shape < 0.05).astype(np.uint8), cv2.DIST_L2, 3) - config.clearance
+        blocked = (
+            cv2.distanceTransform((shape.cover < 0.05).astype(np.uint8), cv2.DIST_L2, 3) - config.clearance
+        )
         room = np.minimum(room, blocked)
     return shapes
 
@@ -76,27 +86,37 @@ def _room(taken: BoolArray, path: Sequence[NDArray[np.float64]], clearance: floa
 
 def _draw(
     shape: tuple[int, ...], centre: tuple[float, float], radius: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """A shape's coverage (H, W) in [0, 1]."""
-    drawn = _joinery if rng.random() < 0.5 else _blob
-    return (drawn(shape, np.array(centre), radius, rng) / 255).astype(np.float32)
+) -> Drawn:
+    """Pieces drawn one over another, each a top and the darker sides that it stands on."""
+    cover, relief = np.zeros(shape[:2], np.uint8), np.zeros(shape[:2], np.uint8)
+    pieces = (_joinery if rng.random() < 0.5 else _blob)(radius, rng)
+    height = rng.uniform(-0.25, 0.25, 2) * radius
+    for piece in pieces:
+        foot = np.array(centre) + piece
+        dark = rng.uniform(60, 150)
+        for outline, light in (
+            (_hull(foot, foot + height), dark),
+            (foot + height, dark * rng.uniform(1.1, 1.6)),
+        ):
+            _fill(cover, outline, 255)
+            _fill(relief, outline, int(light))
+    if len(pieces) == 1 and rng.random() < 0.15:
+        _fill(cover, np.array(centre) + rng.uniform(0.4, 0.7) * pieces[0], 0)
+    return Drawn((cover / 255).astype(np.float32), relief)
 
 
-def _joinery(
-    shape: tuple[int, ...], centre: NDArray[np.float64], radius: float, rng: np.random.Generator
-) -> NDArray[np.uint8]:
+def _joinery(radius: float, rng: np.random.Generator) -> list[NDArray[np.float64]]:
     """A bar with one to three shorter ones along it or across it, as of a hammer, a key or a toy."""
-    out = np.zeros(shape[:2], np.uint8)
     angle = rng.uniform(0, 2 * np.pi)
     along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
-    _fill(out, centre + _bar(radius * along, radius * rng.uniform(0.12, 0.3) * across), 255)
+    pieces = [_bar(radius * along, radius * rng.uniform(0.12, 0.3) * across)]
     for _ in range(int(rng.integers(1, 4))):
         place = rng.uniform(-0.9, 0.9)
         reach = radius * np.sqrt(1 - place**2)
         length, width = reach * rng.uniform(0.3, 1.0), radius * rng.uniform(0.1, 0.3)
-        middle = centre + radius * place * along + (reach - length) * rng.uniform(-1, 1) * across
-        _fill(out, middle + _bar(width * along, length * across), 255)
-    return out
+        middle = radius * place * along + (reach - length) * rng.uniform(-1, 1) * across
+        pieces.append(middle + _bar(width * along, length * across))
+    return pieces
 
 
 def _bar(half: NDArray[np.float64], width: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -104,24 +124,17 @@ def _bar(half: NDArray[np.float64], width: NDArray[np.float64]) -> NDArray[np.fl
     return np.stack([half + width, half - width, -half - width, -half + width])
 
 
-def _blob(
-    shape: tuple[int, ...], centre: NDArray[np.float64], radius: float, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """One to three outlines through each other, as of a toy or a tool; a single one is sometimes a ring."""
-    pieces = int(rng.choice([1, 1, 2, 3]))
-    out = np.zeros(shape[:2], np.uint8)
-    for index in range(pieces):
+def _blob(radius: float, rng: np.random.Generator) -> list[NDArray[np.float64]]:
+    """One to three outlines through each other."""
+    count = int(rng.choice([1, 1, 2, 3]))
+    pieces = []
+    for index in range(count):
         # Pieces after the first sit off the middle, but inside the radius.
         size = radius * (1.0 if index == 0 else float(rng.uniform(0.4, 0.8)))
         angle, off = rng.uniform(0, 2 * np.pi), radius - size
-        middle = centre + off * np.array([np.cos(angle), np.sin(angle)])
-        widest = 1.0 if pieces == 1 else 0.5
-        outline = _outline(size, (0.3 if pieces == 1 else 0.2, widest), rng)
-        hole = rng.uniform(0.4, 0.7) if pieces == 1 and rng.random() < 0.15 else 0.0
-        _fill(out, middle + outline, 255)
-        if hole:
-            _fill(out, middle + hole * outline, 0)
-    return out
+        middle = off * np.array([np.cos(angle), np.sin(angle)])
+        pieces.append(middle + _outline(size, (0.3, 1.0) if count == 1 else (0.2, 0.5), rng))
+    return pieces
 
 
 def _outline(radius: float, widths: tuple[float, float], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -134,6 +147,11 @@ def _outline(radius: float, widths: tuple[float, float], rng: np.random.Generato
     turn = rng.uniform(0, np.pi)
     c, s = np.cos(turn), np.sin(turn)
     return flat @ np.array([[c, s], [-s, c]])
+
+
+def _hull(*outlines: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The convex outline around several."""
+    return cv2.convexHull(np.concatenate(outlines).astype(np.float32))[:, 0].astype(np.float64)
 
 
 def _fill(image: NDArray[np.uint8], outline: NDArray[np.float64], value: int) -> None:

@@ -166,7 +166,7 @@ def test_distractors_do_not_touch_each_other() -> None:
     config = DistractorConfig(share=1.0, most=3, clearance=4.0)
     for seed in range(10):
         shapes = random_distractors(config, np.zeros((128, 128), np.bool_), [], np.random.default_rng(seed))
-        assert np.sum([shape > 0 for shape in shapes], axis=0).max() <= 1
+        assert np.sum([shape.cover > 0 for shape in shapes], axis=0).max() <= 1
 
 
 def test_edges_are_soft_and_mark_steps_not_noise() -> None:
