@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import pi
 from typing import Literal
 
 import numpy as np
@@ -17,15 +16,13 @@ import numpy as np
 from ..objects import Category, LinkPoint, ObjectModel, Split
 from ..urdf import Colour, Joint, Link, Part, urdf_text
 
-FrontStyle = Literal["flat", "bow", "roll"]
-HandleStyle = Literal["none", "bar", "knob", "cup", "lip"]
+HandleStyle = Literal["none", "bar", "lip"]
 # Heavy enough to stand against a hand that presses a little too far; a shove from the side still turns it.
 CARCASS_MASS = 8.0
 DRAWER_MASS = 0.25
 DRAWER_FRICTION = 2.0
 TRAY_BELOW_RIM = 0.012
 SHEET = 0.006
-BOW_STRIPS = 7
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,6 @@ class CabinetShape:
         depth: of the carcass.
         thickness: of the fronts.
         legs: height of the carcass above the table.
-        front: flat; bowed outward in the middle; or with a half-round rim.
-        bow: how far a bowed front's middle stands out.
         handle: what is mounted on the front.
         crown: overhang of a cover plate at the cabinet's sides and back; 0 for none.
         body: colour of the carcass.
@@ -55,8 +50,6 @@ class CabinetShape:
     depth: float
     thickness: float = 0.018
     legs: float = 0.0
-    front: FrontStyle = "flat"
-    bow: float = 0.0
     handle: HandleStyle = "none"
     crown: float = 0.0
     body: Colour = (0.55, 0.36, 0.2, 1.0)
@@ -77,8 +70,8 @@ class CabinetShape:
     @property
     def protrusion(self) -> float:
         """How far the front's middle, with its handle, stands out of the closed cabinet."""
-        reach = {"none": 0.0, "bar": 0.02, "knob": 0.022, "cup": 0.011, "lip": 0.014}
-        return self.thickness + self.bow + reach[self.handle]
+        reach = {"none": 0.0, "bar": 0.02, "lip": 0.014}
+        return self.thickness + reach[self.handle]
 
 
 @dataclass(frozen=True)
@@ -169,42 +162,18 @@ def _carcass(shape: CabinetShape) -> tuple[Part, ...]:
 
 def _plain_front(shape: CabinetShape) -> Front:
     parts = (*_front(shape), *_handle(shape))
-    return Front(parts, (shape.thickness + shape.bow) / 2, shape.protrusion)
+    return Front(parts, shape.thickness / 2, shape.protrusion)
 
 
 def _front(shape: CabinetShape) -> tuple[Part, ...]:
     low, high, thick = shape.legs + SHEET, shape.height, shape.thickness
-    middle, tall = (low + high) / 2, high - low
-    if shape.front == "bow":
-        return _bowed(shape, middle, tall)
-    if shape.front == "flat":
-        size = (thick, shape.width, tall)
-        return (Part("box", size, (thick / 2, 0, middle), colour=shape.face, mass=DRAWER_MASS),)
-    tall -= thick / 2
-    panel = (thick, shape.width, tall)
-    roll = (thick / 2, shape.width, 0.0)
-    return (
-        Part("box", panel, (thick / 2, 0, low + tall / 2), colour=shape.face, mass=DRAWER_MASS),
-        Part("cylinder", roll, (thick / 2, 0, high - thick / 2), (pi / 2, 0, 0), shape.face),
-    )
-
-
-def _bowed(shape: CabinetShape, middle: float, tall: float) -> tuple[Part, ...]:
-    """Upright strips, thicker toward the middle by a parabola."""
-    strip = shape.width / BOW_STRIPS
-    parts = []
-    for index in range(BOW_STRIPS):
-        y = (index - (BOW_STRIPS - 1) / 2) * strip
-        thick = shape.thickness + shape.bow * (1 - (2 * y / shape.width) ** 2)
-        size = (thick, strip, tall)
-        mass = DRAWER_MASS / BOW_STRIPS
-        parts.append(Part("box", size, (thick / 2, y, middle), colour=shape.face, mass=mass))
-    return tuple(parts)
+    size = (thick, shape.width, high - low)
+    return (Part("box", size, (thick / 2, 0, (low + high) / 2), colour=shape.face, mass=DRAWER_MASS),)
 
 
 def _handle(shape: CabinetShape) -> tuple[Part, ...]:
     """The handle, half way up the front, where a hand pushing below the rim meets it."""
-    face, metal = shape.thickness + shape.bow, shape.metal
+    face, metal = shape.thickness, shape.metal
     middle = (shape.legs + SHEET + shape.height) / 2
     if shape.handle == "bar":
         reach, span = 0.015, 0.45 * shape.width
@@ -212,12 +181,6 @@ def _handle(shape: CabinetShape) -> tuple[Part, ...]:
                  for y in (-0.8 * span / 2, 0.8 * span / 2)]  # fmt: skip
         rod = Part("box", (0.01, span, 0.01), (face + reach, 0, middle), colour=metal, mass=0.02)
         return (rod, *posts)
-    if shape.handle == "knob":
-        stem = Part("cylinder", (0.005, 0.014, 0), (face + 0.007, 0, middle), (0, pi / 2, 0), metal, 0.005)
-        return (stem, Part("sphere", (0.011, 0, 0), (face + 0.011, 0, middle), colour=metal, mass=0.01))
-    if shape.handle == "cup":
-        size = (0.011, 0.5 * shape.width, 0)
-        return (Part("cylinder", size, (face, 0, middle), (pi / 2, 0, 0), metal),)
     if shape.handle == "lip":
         size = (0.014, shape.width, 0.008)
         return (Part("box", size, (face + 0.007, 0, middle), colour=metal),)
