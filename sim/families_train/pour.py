@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -19,10 +18,8 @@ from ...perception.frame import FloatArray
 from ..objects import Category, LinkPoint, ObjectModel, Split
 from ..urdf import Colour, Link, Part, Vector, urdf_text
 
-HandleStyle = Literal["bar", "grip", "rib"]
 SHEET = 0.004  # metres, thickness of pan walls
 HANDLE_LOW = 0.006  # metres, underside of a handle above the table
-CROSSBAR = (0.018, 0.07)  # metres, at the end of a grip
 SCOOP_FRICTION = 1.0
 BALL_RADIUS = 0.0075
 BALL_MASS = 0.002
@@ -42,8 +39,6 @@ class ScoopShape:
         wall: height of its walls at the rear.
         lip_wall: height of its side walls at the lip.
         slope: radians, of the floor, up toward the lip.
-        round_rear: whether the rear half is a half ring instead of a box.
-        handle: plain bar; bar with a crossbar at its end; bar with a thin rib on top of it.
         handle_length: from the pan's rear.
         handle_width: along the jaws' closing axis.
         handle_top: above the table.
@@ -57,8 +52,6 @@ class ScoopShape:
     wall: float = 0.035
     lip_wall: float = 0.02
     slope: float = 0.16
-    round_rear: bool = False
-    handle: HandleStyle = "bar"
     handle_length: float = 0.12
     handle_width: float = 0.025
     handle_top: float = 0.032
@@ -78,7 +71,7 @@ def build_scoop(family: str, shape: ScoopShape) -> ObjectModel:
     on the floor where balls belong. Scalars, metres: fill_width, the pan's inside width there; back, front,
     half_width, how far the scoop reaches along -x, x and y.
     """
-    parts = (*_floor(shape), *_sides(shape), *_rear(shape), *_handle(shape))
+    parts = (*_floor(shape), *_sides(shape), _rear(shape), _handle(shape))
     fill = 0.3 * shape.length
     width = min(shape.rear_width, shape.front_width)
     return ObjectModel(
@@ -92,7 +85,7 @@ def build_scoop(family: str, shape: ScoopShape) -> ObjectModel:
         },
         scalars={
             "fill_width": (shape.rear_width + width) / 2 - 2 * SHEET,
-            "back": shape.handle_length + (CROSSBAR[0] / 2 if shape.handle == "grip" else 0.0),
+            "back": shape.handle_length,
             "front": shape.length,
             "half_width": max(shape.rear_width, shape.front_width) / 2,
         },
@@ -136,32 +129,15 @@ def _sides(shape: ScoopShape) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _rear(shape: ScoopShape) -> tuple[Part, ...]:
-    if not shape.round_rear:
-        size = (SHEET, shape.rear_width, shape.wall)
-        return (Part("box", size, (0.0, 0.0, shape.wall / 2), (0.0, 0.0, 0.0), shape.body, 0.008),)
-    # A half ring bulges backward over a half-round floor.
-    radius = shape.rear_width / 2
-    disc = Part("cylinder", (radius, SHEET, 0.0), (0.0, 0.0, SHEET / 2), (0.0, 0.0, 0.0), shape.body, 0.008)
-    return (
-        disc,
-        *ring(radius - SHEET / 2, shape.wall, SHEET, (np.pi / 2, 3 * np.pi / 2), 6, shape.body, 0.008),
-    )
+def _rear(shape: ScoopShape) -> Part:
+    size = (SHEET, shape.rear_width, shape.wall)
+    return Part("box", size, (0.0, 0.0, shape.wall / 2), (0.0, 0.0, 0.0), shape.body, 0.008)
 
 
-def _handle(shape: ScoopShape) -> tuple[Part, ...]:
-    start = -(shape.rear_width / 2 - SHEET) if shape.round_rear else 0.0
-    length, height = shape.handle_length + start, shape.handle_top - HANDLE_LOW
-    x, z = (start - shape.handle_length) / 2, (shape.handle_top + HANDLE_LOW) / 2
-    bar = Part("box", (length, shape.handle_width, height), (x, 0.0, z), (0.0, 0.0, 0.0), shape.grip, 0.015)
-    if shape.handle == "grip":
-        size = (*CROSSBAR, height)
-        return bar, Part("box", size, (-shape.handle_length, 0.0, z), (0.0, 0.0, 0.0), shape.grip, 0.004)
-    if shape.handle == "rib":
-        size = (length, 0.005, 0.002)
-        top = (x, 0.0, shape.handle_top + 0.001)
-        return bar, Part("box", size, top, (0.0, 0.0, 0.0), shape.body, 0.0, solid=False)
-    return (bar,)
+def _handle(shape: ScoopShape) -> Part:
+    size = (shape.handle_length, shape.handle_width, shape.handle_top - HANDLE_LOW)
+    middle = (-shape.handle_length / 2, 0.0, (shape.handle_top + HANDLE_LOW) / 2)
+    return Part("box", size, middle, (0.0, 0.0, 0.0), shape.grip, 0.015)
 
 
 def ring(
