@@ -47,7 +47,7 @@ class TrainingConfig:
         seed: of every random draw.
     """
 
-    steps: int = 500
+    steps: int = 650
     batch_size: int = 8
     learning_rate: float = 2e-3
     backbone_rate: float = 0.2

@@ -68,11 +68,11 @@ class PretrainConfig:
         seed: of scenes, paint, questions and first weights.
     """
 
-    scenes: int = 6000
+    scenes: int = 4000
     drawing_size: int = 160
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            steps=7000,
+            steps=4000,
             batch_size=16,
             learning_rate=1.5e-3,
             warmup=200,
@@ -91,6 +91,7 @@ class PretrainConfig:
             perspective=0.1,
             hue=30.0,
             quarter=0.0,
+            shadows=0,
         )
     )
     vocabulary: int = 2048

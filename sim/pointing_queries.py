@@ -34,11 +34,6 @@ PUSH_WORDS = ("push", "shove", "slide", "knock", "nudge")
 PULL_WORDS = ("pull", "drag", "draw", "tug")
 POINT_WORDS = ("point at", "find", "show me", "where is", "touch")
 PUT_WORDS = ("put", "place", "set", "lay", "drop")
-OVER_WORDS = ("hang", "drape", "lay", "put", "fold")
-ARM_WORDS = ("arm", "leg", "finger", "tooth")
-HOLLOW = frozenset(("ring", "fence"))
-# A bar this high above the table has room for something to hang over it, metres.
-HIGH = 0.06
 JAW_MARGIN = 0.02
 
 
@@ -106,19 +101,6 @@ class _Asker:
         if not phrases:
             raise _NoAnswer
         return self.word(tuple(phrases))
-
-    def arm(self, thing: PlacedThing) -> tuple[str, Hold, Hold]:
-        """Words for one arm of a thing, the arm's middle and its tip."""
-        count = len(thing.ends) // 2
-        index = int(self.rng.integers(count))
-        noun = self.word(ARM_WORDS)
-        words = (noun,)
-        if count > 1:
-            tips = np.array([self.pixel(thing.ends[f"tip {i}"]) for i in range(count)])
-            words = tuple(f"{word} {noun}" for word in _extremes(tips, index))
-        if not words:
-            raise _NoAnswer
-        return self.word(words), thing.ends[f"arm {index}"], thing.ends[f"tip {index}"]
 
     def end(self, thing: PlacedThing) -> tuple[str, Hold, Hold]:
         """Words for one end of a long thing, that end, and the other end."""
@@ -204,7 +186,7 @@ def _point(ask: _Asker) -> Query:
     index = ask.thing()
     thing, name = ask.drawing.things[index], ask.name(index)
     if thing.ends and ask.rng.random() < 0.5:
-        words, end, _ = ask.arm(thing) if _has_arms(thing) else ask.end(thing)
+        words, end, _ = ask.end(thing)
         return Query(
             f"{ask.word(POINT_WORDS)} the {words} of {name}", Affordance(target=ask.keypoint(end.xyz))
         )
@@ -226,14 +208,14 @@ def _hold(ask: _Asker) -> Query:
     index = ask.thing()
     thing, name, verb = ask.drawing.things[index], ask.name(index), ask.word(HOLD_WORDS)
     if thing.ends and ask.rng.random() < 0.7:
-        words, end, _ = ask.arm(thing) if _has_arms(thing) else ask.end(thing)
+        words, end, _ = ask.end(thing)
         return Query(f"{verb} {name} {ask.word(('by', 'at'))} its {words}", ask.grasp(end))
     return Query(f"{verb} {name}", ask.grasp(thing.middle))
 
 
 def _use(ask: _Asker) -> Query:
     """Hold a long thing at one end, bring the other to something, along a way."""
-    tool = ask.thing(lambda thing: bool(thing.ends) and not _has_arms(thing))
+    tool = ask.thing(lambda thing: bool(thing.ends))
     goal = ask.thing(but=tool)
     words, end, tip = ask.end(ask.drawing.things[tool])
     held = f"{ask.word(HOLD_WORDS)} {ask.name(tool)} by its {words}"
@@ -333,8 +315,7 @@ def _put(ask: _Asker) -> Query:
     other = ask.thing(but=index)
     thing, place = ask.drawing.things[index], ask.drawing.things[other]
     if ask.rng.random() < 0.5:
-        words = ("into", "in") if HOLLOW & set(place.names) else ("on", "onto", "over")
-        text, target = ask.word(words), ask.keypoint(place.middle.xyz)
+        text, target = ask.word(("on", "onto", "over")), ask.keypoint(place.middle.xyz)
     else:
         word = ask.direction()
         text = f"{word} of"
@@ -354,76 +335,12 @@ def _put(ask: _Asker) -> Query:
     )
 
 
-def _hang(ask: _Asker) -> Query:
-    """Hang something over a raised bar: from its near or right side to the other, square to it."""
-    goal = ask.thing(lambda thing: thing.middle.xyz[2] > HIGH)
-    index = ask.thing(but=goal)
-    thing, bar = ask.drawing.things[index], ask.drawing.things[goal].middle
-    if bar.closing is None:
-        raise _NoAnswer
-    square = 0.09 * np.array([np.cos(bar.closing), np.sin(bar.closing), 0.0])
-    square *= 1 if square[0] + square[1] >= 0 else -1
-    before, target, after = (ask.keypoint(bar.xyz + share * square) for share in (-1, 0, 1))
-    held = replace(ask.grasp(thing.middle), function=ask.keypoint(thing.middle.xyz))
-    return Query(
-        f"{ask.word(OVER_WORDS)} {ask.name(index)} over {ask.name(goal)}",
-        replace(held, target=target, pre_contact=before, post_contact=after, target_height=0.02),
-    )
-
-
-def _has_arms(thing: PlacedThing) -> bool:
-    return "arm 0" in thing.ends
-
-
-def _pull_arm(ask: _Asker) -> Query:
-    """Pull one arm of something straight out."""
-    index = ask.thing(_has_arms)
-    words, middle, tip = ask.arm(ask.drawing.things[index])
-    out = _outward(middle, tip)
-    before, target, after = (ask.keypoint(_beside(middle, out, reach)) for reach in (0.055, 0.085, 0.11))
-    held = replace(ask.grasp(middle), function=ask.keypoint(middle.xyz))
-    return Query(
-        f"{ask.word(PULL_WORDS)} the {words} out of {ask.name(index)}",
-        replace(held, target=target, pre_contact=before, post_contact=after),
-    )
-
-
-def _push_arm(ask: _Asker) -> Query:
-    """Push one arm of something straight in, at its tip."""
-    index = ask.thing(_has_arms)
-    words, middle, tip = ask.arm(ask.drawing.things[index])
-    out = _outward(middle, tip)
-    here, root = ask.keypoint(tip.xyz), 2 * np.array(middle.xyz) - np.array(tip.xyz)
-    return Query(
-        f"{ask.word(PUSH_WORDS)} the {words} of {ask.name(index)} in",
-        Affordance(
-            here,
-            here,
-            here,
-            ask.keypoint(_beside(tip, out, 0.05)),
-            ask.keypoint(root),
-            pre_height=0.02,
-            target_height=0.02,
-            post_height=0.02,
-        ),
-    )
-
-
-def _outward(middle: Hold, tip: Hold) -> FloatArray:
-    """Unit direction (2,) in the table plane in which an arm points."""
-    way = np.array(tip.xyz[:2]) - np.array(middle.xyz[:2])
-    return way / float(np.linalg.norm(way))
-
-
 KINDS: Mapping[Callable[[_Asker], Query], float] = {
     _use: 4.0,
     _hold: 1.5,
     _push: 1.5,
     _put: 1.5,
     _pull: 1.5,
-    _hang: 1.5,
-    _pull_arm: 1.0,
-    _push_arm: 1.0,
     _point: 1.0,
     _free: 0.7,
 }

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 
@@ -41,8 +40,7 @@ class Thing:
         names: what it may be called.
         parts: its solids; each may be painted differently.
         middle: where it is held by default.
-        ends: places to hold it at its ends, by name; two keys "end 0" and "end 1" if they look alike. Arms
-            have an "arm 0" at their middle and a "tip 0" at their end.
+        ends: places to hold it at its ends, by name; two keys "end 0" and "end 1" if they look alike.
     """
 
     names: tuple[str, ...]
@@ -254,83 +252,6 @@ def _lump(rng: Generator) -> Thing:
     return Thing(("lump", "thing"), tuple(parts), Grip((0, 0, 0.6 * top), None, 0.06))
 
 
-def _gate(rng: Generator) -> Thing:
-    """A raised bar on one post or two, on feet or plates."""
-    length, thick, high = rng.uniform(0.09, 0.17), rng.uniform(0.012, 0.03), rng.uniform(0.06, 0.15)
-    bar = (
-        _box(length, thick, thick, (0, 0, high))
-        if rng.random() < 0.5
-        else _lying(thick / 2, length, (0, 0, high))
-    )
-    posts = [(0.0,), (-0.45,), (-0.45, 0.45), (-0.3, 0.3)][int(rng.integers(4))]
-    post, depth, wide = rng.uniform(0.01, 0.02), rng.uniform(0.05, 0.09), rng.uniform(0.015, 0.08)
-    parts = [bar]
-    for place in posts:
-        x, foot = place * length, wide / len(posts)
-        parts += [_box(post, post, high, (x, 0, 0)), _box(foot, depth, 0.01, (x, 0, 0))]
-    return Thing(("gate", "arch", "hurdle"), tuple(parts), _across((0, 0, high + thick), thick))
-
-
-def _mat(rng: Generator) -> Thing:
-    """A flat sheet in stripes, sometimes with a fold across its middle."""
-    x, y, z, count = rng.uniform(0.06, 0.14), rng.uniform(0.05, 0.1), rng.uniform(0.004, 0.012), 1
-    if rng.random() < 0.7:
-        count = int(rng.integers(2, 6))
-    stripe = x / count
-    parts = [_box(stripe, y, z, ((i + 0.5) * stripe - x / 2, 0, 0)) for i in range(count)]
-    if rng.random() < 0.5:
-        fold = rng.uniform(0.01, 0.016)
-        parts.append(_box(fold, y * rng.uniform(0.8, 1.1), 0.02, (0, 0, z)))
-        return Thing(("mat", "sheet"), tuple(parts), Grip((0, 0, z + 0.02), 0.0, fold))
-    return Thing(("mat", "sheet"), tuple(parts), Grip((0, 0, z), 0.0 if x < y else math.pi / 2, 0.06))
-
-
-def _fence(rng: Generator) -> Thing:
-    """Walls around an empty yard of three to eight sides, with a floor or without."""
-    count, high = int(rng.choice([3, 4, 4, 4, 5, 6, 8])), rng.uniform(0.015, 0.06)
-    reach, squeeze, thick = rng.uniform(0.04, 0.07), rng.uniform(0.6, 1.0), rng.uniform(0.004, 0.01)
-    turns = [2 * math.pi * (i + 0.5) / count for i in range(count + 1)]
-    corners = [(reach * math.cos(turn), squeeze * reach * math.sin(turn)) for turn in turns]
-    parts: list[Part] = []
-    for (ax, ay), (bx, by) in pairwise(corners):
-        length, yaw = math.hypot(bx - ax, by - ay), math.atan2(by - ay, bx - ax)
-        parts.append(_box(length + thick, thick, high, ((ax + bx) / 2, (ay + by) / 2, 0), yaw))
-    if rng.random() < 0.6:
-        parts.append(_upright(0.7 * squeeze * reach, 0.004))
-    return Thing(("fence", "yard"), tuple(parts), Grip((0, 0, 0.004), None, 0.08))
-
-
-def _star(rng: Generator) -> Thing:
-    """A body with one to four arms: all round it, or side by side on one side."""
-    reach, high = rng.uniform(0.022, 0.055), rng.uniform(0.02, 0.06)
-    squeeze = rng.uniform(0.6, 1.0)
-    round_body = rng.random() < 0.5
-    body = _upright(reach, high) if round_body else _box(2 * reach, 2 * squeeze * reach, high)
-    count = int(rng.integers(1, 5))
-    length, low = rng.uniform(0.03, 0.08), high * rng.uniform(0.3, 0.9)
-    if rng.random() < 0.5:
-        width = 2 * squeeze * reach / count * rng.uniform(0.4, 0.95)
-        places = [(0.0, squeeze * reach * ((2 * i + 1) / count - 1)) for i in range(count)]
-    else:
-        width = rng.uniform(0.01, 0.025)
-        turns = rng.choice(8, count, replace=False) * math.pi / 4 + rng.uniform(-0.3, 0.3, count)
-        places = [(float(turn), 0.0) for turn in turns]
-    parts, ends = [body], {}
-    for index, (yaw, off) in enumerate(places):
-        root, tip = (_ahead(yaw, off, 0.8 * reach + share * length) for share in (0.0, 1.0))
-        middle = ((root[0] + tip[0]) / 2, (root[1] + tip[1]) / 2)
-        parts.append(_box(length, width, low, (*middle, 0), yaw))
-        ends[f"arm {index}"] = Grip((*middle, low), yaw + math.pi / 2, width)
-        ends[f"tip {index}"] = Grip((*tip, low), yaw + math.pi / 2, width)
-    return Thing(("star", "spider"), tuple(parts), Grip((0, 0, high), None, 0.08), ends)
-
-
-def _ahead(yaw: float, off: float, distance: float) -> tuple[float, float]:
-    """A point (x, y) that far along a direction, `off` to its left."""
-    cos, sin = math.cos(yaw), math.sin(yaw)
-    return distance * cos - off * sin, distance * sin + off * cos
-
-
 KINDS: Mapping[Callable[[Generator], Thing], float] = {
     _pin: 4.0,
     _bar: 2.0,
@@ -342,10 +263,6 @@ KINDS: Mapping[Callable[[Generator], Thing], float] = {
     _plate: 1.0,
     _dumbbell: 1.0,
     _ring: 0.7,
-    _gate: 1.2,
-    _mat: 1.2,
-    _fence: 0.8,
-    _star: 1.8,
     _tower: 0.7,
     _cone: 0.5,
     _car: 0.5,

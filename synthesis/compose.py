@@ -60,9 +60,7 @@ class ComposeConfig:
 
     mode: Mode = "full"
     transform: TransformConfig = field(default_factory=TransformConfig)
-    tool: TransformConfig = field(
-        default_factory=lambda: TransformConfig(scale=(0.8, 1.2), rotation_deg=180.0, shift=0.45)
-    )
+    tool: TransformConfig = field(default_factory=lambda: TransformConfig(rotation_deg=180.0, shift=0.45))
     binding: KeypointBinding = field(default_factory=KeypointBinding)
     background: BackgroundConfig = field(default_factory=BackgroundConfig)
     distractors: DistractorConfig = field(default_factory=DistractorConfig)

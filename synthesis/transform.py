@@ -28,8 +28,8 @@ from .warps import (
     TransformError,
 )
 
-# Objects whose extents along and across differ by more than this factor are not lobed.
-MOST_SLENDER = 1.6
+# Objects whose extents along and across differ by more than this factor are long, not compact.
+COMPACT = 1.6
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class TransformConfig:
     """Ranges of the random map h.
 
     Attributes:
-        scale: lowest and highest scale, drawn for the object's two axes independently.
+        scale: lowest and highest scale of a compact object, drawn for its two axes independently.
+        scale_slender: the same of a long one: thrice as thick for its length, a bar is a bar no more.
         rotation_deg: largest rotation either way.
         shift: largest shift either way, as a fraction of the image's width and height.
         elastic: largest Lipschitz constant of the smooth random warp; 0 switches it off.
@@ -48,7 +49,8 @@ class TransformConfig:
         lobes_probability: share of compact objects that are lobed.
     """
 
-    scale: tuple[float, float] = (0.65, 1.4)
+    scale: tuple[float, float] = (0.55, 1.5)
+    scale_slender: tuple[float, float] = (0.8, 1.2)
     rotation_deg: float = 30.0
     shift: float = 0.35
     elastic: float = 0.2
@@ -59,8 +61,9 @@ class TransformConfig:
     lobes_probability: float = 0.6
 
     def __post_init__(self) -> None:
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise TransformError(f"scale: expected 0 < low <= high, got {self.scale}")
+        for name, (low, high) in (("scale", self.scale), ("scale_slender", self.scale_slender)):
+            if not 0 < low <= high:
+                raise TransformError(f"{name}: expected 0 < low <= high, got {(low, high)}")
         if not 0 <= self.elastic <= MAX_LIPSCHITZ:
             raise TransformError(f"elastic: {self.elastic} is outside [0, {MAX_LIPSCHITZ}]")
         for name, value in (("taper_width", self.taper_width), ("taper_stretch", self.taper_stretch)):
@@ -71,9 +74,13 @@ class TransformConfig:
 
     def calmed(self, factor: float) -> TransformConfig:
         """The same ranges shrunk toward the identity; factor 1 keeps them, 0 gives the identity."""
-        low, high = self.scale
+        scale, slender = (
+            (1 + (low - 1) * factor, 1 + (high - 1) * factor)
+            for low, high in (self.scale, self.scale_slender)
+        )
         return TransformConfig(
-            scale=(1 + (low - 1) * factor, 1 + (high - 1) * factor),
+            scale=scale,
+            scale_slender=slender,
             rotation_deg=self.rotation_deg * factor,
             shift=self.shift * factor,
             elastic=self.elastic * factor,
@@ -267,13 +274,16 @@ def random_transform(config: TransformConfig, mask: NDArray, rng: np.random.Gene
     pivot = points.mean(axis=0)
     angle = math.radians(rng.uniform(-config.rotation_deg, config.rotation_deg))
     axes = principal_axes(points)
+    local = (points - pivot) @ axes.T
+    slender = float(local[:, 0].std()) / max(float(local[:, 1].std()), 1e-6)
+    scale = config.scale if slender < COMPACT else config.scale_slender
     c, s = math.cos(angle), math.sin(angle)
-    linear = np.array([[c, -s], [s, c]]) @ axes.T @ np.diag(rng.uniform(*config.scale, size=2)) @ axes
+    linear = np.array([[c, -s], [s, c]]) @ axes.T @ np.diag(rng.uniform(*scale, size=2)) @ axes
     shift = rng.uniform(-config.shift, config.shift, size=2) * (width, height)
     size = max(float(np.ptp(points, axis=0).max()), 8.0)
     elastic = _random_elastic(config.elastic, size, rng)
-    taper = _random_taper(config, (points - pivot) @ axes.T, axes[0], pivot, rng)
-    lobes = _random_lobes(config, (points - pivot) @ axes.T, pivot, rng)
+    taper = _random_taper(config, local, slender, axes[0], pivot, rng)
+    lobes = _random_lobes(config, local, slender, pivot, rng)
     return Transform(linear, shift, pivot, elastic, taper, lobes)
 
 
@@ -301,14 +311,18 @@ def _random_elastic(lipschitz: float, size: float, rng: np.random.Generator) -> 
 
 
 def _random_taper(
-    config: TransformConfig, local: FloatArray, axis: FloatArray, pivot: FloatArray, rng: np.random.Generator
+    config: TransformConfig,
+    local: FloatArray,
+    slender: float,
+    axis: FloatArray,
+    pivot: FloatArray,
+    rng: np.random.Generator,
 ) -> Taper | None:
-    """`local` (N, 2): the object's pixels along and across its axis."""
+    """`local` (N, 2): the object's pixels along and across its axis; `slender`: their spreads' ratio."""
     draw = rng.uniform(-1, 1, size=4)
     if rng.random() >= config.taper_probability or (config.taper_width, config.taper_stretch) == (0, 0):
         return None
     length = float(np.ptp(local[:, 0])) + 1.0
-    slender = local[:, 0].std() / max(float(local[:, 1].std()), 1e-6)
     strength = float(np.clip((slender - 1) / 1.5, 0.2, 1.0))  # boxes keep their shape
     return Taper(
         centre=pivot,
@@ -321,11 +335,10 @@ def _random_taper(
 
 
 def _random_lobes(
-    config: TransformConfig, local: FloatArray, pivot: FloatArray, rng: np.random.Generator
+    config: TransformConfig, local: FloatArray, slender: float, pivot: FloatArray, rng: np.random.Generator
 ) -> Lobes | None:
-    """`local` (N, 2): the object's pixels along and across its axis. Long things keep their ends."""
-    compact = local[:, 0].std() < MOST_SLENDER * max(float(local[:, 1].std()), 1e-6)
-    if not compact or config.lobes == 0 or rng.random() >= config.lobes_probability:
+    """See `_random_taper`. Long things keep their ends."""
+    if slender >= COMPACT or config.lobes == 0 or rng.random() >= config.lobes_probability:
         return None
     return Lobes(
         centre=pivot,

@@ -21,7 +21,7 @@ from kalie.sim.pointing_shapes import KINDS as SHAPES
 from kalie.sim.pointing_shapes import sample_thing
 
 SIZE = 96
-SCENES = 24
+SCENES = 12
 
 
 @pytest.fixture(scope="module")

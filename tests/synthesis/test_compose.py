@@ -104,7 +104,15 @@ def test_masks_move_with_their_objects(photos: list[LabelledImage]) -> None:
 
 
 def test_second_object_is_painted_under_the_first_ones_new_edges(photos: list[LabelledImage]) -> None:
-    far = TransformConfig(scale=(1, 1), rotation_deg=0, shift=0.25, elastic=0, taper_probability=0, lobes=0)
+    far = TransformConfig(
+        scale=(1, 1),
+        scale_slender=(1, 1),
+        rotation_deg=0,
+        shift=0.25,
+        elastic=0,
+        taper_probability=0,
+        lobes=0,
+    )
     config = ComposeConfig(
         transform=far,
         tool=far,

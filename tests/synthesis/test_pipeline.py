@@ -74,7 +74,9 @@ def test_a_duplicate_is_drawn_again(photos: list[LabelledImage], tmp_path: Path)
 
 
 def test_when_every_draw_is_the_same_expect_error(photos: list[LabelledImage]) -> None:
-    still = TransformConfig(scale=(1, 1), rotation_deg=0, shift=0, elastic=0, taper_probability=0, lobes=0)
+    still = TransformConfig(
+        scale=(1, 1), scale_slender=(1, 1), rotation_deg=0, shift=0, elastic=0, taper_probability=0, lobes=0
+    )
     compose = ComposeConfig(
         mode="geometry_only",
         transform=still,

@@ -20,17 +20,22 @@ SIZE = 128
 seeds = st.integers(0, 10_000)
 KINDS = {
     "affine": TransformConfig(elastic=0.0, taper_probability=0.0),
-    "elastic": TransformConfig(scale=(1, 1), rotation_deg=0, shift=0, elastic=0.5, taper_probability=0.0),
-    "taper": TransformConfig(scale=(1, 1), rotation_deg=0, shift=0, elastic=0.0, taper_probability=1.0),
+    "elastic": TransformConfig(
+        scale=(1, 1), scale_slender=(1, 1), rotation_deg=0, shift=0, elastic=0.5, taper_probability=0.0
+    ),
+    "taper": TransformConfig(
+        scale=(1, 1), scale_slender=(1, 1), rotation_deg=0, shift=0, elastic=0.0, taper_probability=1.0
+    ),
     "lobes": TransformConfig(
         scale=(1, 1),
+        scale_slender=(1, 1),
         rotation_deg=0,
         shift=0,
         elastic=0.0,
         taper_probability=0.0,
         lobes_probability=1.0,
     ),
-    "all": TransformConfig(scale=(0.8, 1.2), elastic=0.4, taper_probability=1.0, lobes_probability=1.0),
+    "all": TransformConfig(elastic=0.4, taper_probability=1.0, lobes_probability=1.0),
 }
 
 
@@ -160,12 +165,13 @@ def test_moved_box_holds_the_whole_moved_object(seed: int) -> None:
 @given(seed=seeds)
 @settings(max_examples=20, deadline=None)
 def test_draws_stay_within_the_configured_ranges(seed: int) -> None:
-    h = draw("affine", seed)
-    assert np.abs(h.shift).max() <= TransformConfig().shift * SIZE
-    scales = np.linalg.svd(h.linear, compute_uv=False)
-    low, high = TransformConfig().scale
-    assert scales.min() >= low - 1e-9
-    assert scales.max() <= high + 1e-9
+    ranges = TransformConfig()
+    for mask, (low, high) in ((long_mask(), ranges.scale_slender), (disc_mask(), ranges.scale)):
+        h = random_transform(KINDS["affine"], mask, np.random.default_rng(seed))
+        assert np.abs(h.shift).max() <= ranges.shift * SIZE
+        scales = np.linalg.svd(h.linear, compute_uv=False)
+        assert scales.min() >= low - 1e-9
+        assert scales.max() <= high + 1e-9
 
 
 def test_four_lobes_make_a_disc_nearly_a_square() -> None:
@@ -206,7 +212,14 @@ def test_when_taper_is_too_strong_expect_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"scale": (0.0, 1.0)}, {"elastic": 0.9}, {"taper_width": 2.0}, {"lobes": 0.6}]
+    "bad",
+    [
+        {"scale": (0.0, 1.0)},
+        {"scale_slender": (2.0, 1.0)},
+        {"elastic": 0.9},
+        {"taper_width": 2.0},
+        {"lobes": 0.6},
+    ],
 )
 def test_when_config_is_out_of_range_expect_error_naming_the_field(bad: dict[str, object]) -> None:
     with pytest.raises(TransformError, match=next(iter(bad))):
