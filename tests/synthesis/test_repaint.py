@@ -169,6 +169,16 @@ def test_distractors_do_not_touch_each_other() -> None:
         assert np.sum([shape.cover > 0 for shape in shapes], axis=0).max() <= 1
 
 
+def test_distractors_have_sides_darker_than_their_tops() -> None:
+    shaded = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        for shape in random_distractors(DistractorConfig(share=1.0), np.zeros((128, 128), np.bool_), [], rng):
+            brightness = shape.relief[shape.cover > 0.9]
+            shaded += int(brightness.max() > 1.05 * brightness.min())
+    assert shaded > 20
+
+
 def test_edges_are_soft_and_mark_steps_not_noise() -> None:
     rgb = np.full((40, 40, 3), 100, np.uint8)
     rgb[:, 20:] = 180
