@@ -38,6 +38,7 @@ _COLOURS = {
     *("red", "orange", "yellow", "green", "cyan", "teal", "blue", "purple", "violet", "magenta", "pink"),
     *("brown", "black", "white", "grey", "gray", "turquoise", "beige", "maroon", "navy", "olive"),
 }
+_MIDDLE = {"middle", "centre", "center"}
 # What tells one thing from another of its kind.
 _TELLING = (
     HORIZONTAL.keys()
@@ -45,13 +46,19 @@ _TELLING = (
     | _NEVER_MIRRORED
     | _NEVER_VERTICALLY
     | _COLOURS
-    | {"middle", "centre", "center", "biggest", "largest", "smallest", "hand"}
+    | _MIDDLE
+    | {"biggest", "largest", "smallest", "hand"}
 )
 _WORD = re.compile(r"[a-z]+", re.IGNORECASE)
 
 
 def _words(text: str) -> set[str]:
     return {word.lower() for word in _WORD.findall(text)}
+
+
+def names_middle(text: str) -> bool:
+    """Whether the text means one thing between others."""
+    return not _words(text).isdisjoint(_MIDDLE)
 
 
 def names_direction(text: str) -> bool:

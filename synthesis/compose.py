@@ -29,6 +29,7 @@ from .checks import (
     check_surface,
     check_view,
 )
+from .cuts import TASK_CUTS, CutConfig, cut
 from .describe import describe
 from .distractors import TASK_DISTRACTORS, DistractorConfig, random_distractors
 from .edges import EdgeArray, compose_edges, soft_edges
@@ -51,6 +52,7 @@ class ComposeConfig:
         mode: full, geometry_only or appearance_only.
         transform: ranges of the map h.
         tool: the same for a grasped object on whose place nothing else depends; it may lie any way round.
+        cut: what is left out of an object.
         binding: what free-space keypoints follow.
         background: surfaces.
         distractors: things that are not the task.
@@ -61,6 +63,7 @@ class ComposeConfig:
     mode: Mode = "full"
     transform: TransformConfig = field(default_factory=TransformConfig)
     tool: TransformConfig = field(default_factory=lambda: TransformConfig(rotation_deg=180.0, shift=0.45))
+    cut: CutConfig = field(default_factory=CutConfig)
     binding: KeypointBinding = field(default_factory=KeypointBinding)
     background: BackgroundConfig = field(default_factory=BackgroundConfig)
     distractors: DistractorConfig = field(default_factory=DistractorConfig)
@@ -69,9 +72,13 @@ class ComposeConfig:
 
 
 def for_task(config: ComposeConfig, task: str) -> ComposeConfig:
-    """The config with what one of the five tasks asks for: what free points follow, what may lie about."""
-    distractors = TASK_DISTRACTORS.get(task, config.distractors)
-    return replace(config, binding=TASK_BINDINGS[task], distractors=distractors)
+    """The config with what one of the five tasks asks for: cuts, what free points follow, distractors."""
+    return replace(
+        config,
+        cut=TASK_CUTS.get(task, config.cut),
+        binding=TASK_BINDINGS[task],
+        distractors=TASK_DISTRACTORS.get(task, config.distractors),
+    )
 
 
 @dataclass
@@ -120,6 +127,7 @@ def compose(
     repainting = config.mode != "geometry_only"
     transforms = [Transform.identity() for _ in scene.groups]
     if config.mode != "appearance_only" and calm > 0:
+        scene = cut(scene, config.cut, rng)
         ranges = Ranges(config.tool.calmed(calm), config.transform.calmed(calm))
         transforms = draw_transforms(scene, ranges, config.checks, rng)
     affordance = _move_label(scene, transforms)
