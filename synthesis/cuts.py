@@ -80,7 +80,7 @@ def cut(scene: Scene, config: CutConfig, rng: np.random.Generator) -> Scene:
 
 
 def _way(scene: Scene) -> tuple[int, FloatArray, FloatArray] | None:
-    """The group that holds the target, the target (2,) px, and the unit direction (2,) of the motion there."""
+    """The group that holds the target, the target (2,) px, and the motion's unit direction (2,) there."""
     height, width = scene.plate.shape[:2]
     points = {name: to_pixel(point, width, height) for name, point in scene.parent.affordance.keypoints()}
     anchor = scene.anchors.get("target")
