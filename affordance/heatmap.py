@@ -28,6 +28,7 @@ from transformers.configuration_utils import PreTrainedConfig
 
 from .backbone import TAP_CHANNELS, Backbone
 from .encoding import GRASP, POINTS, PRESENCES, VALUES, decode, to_square
+from .mirrors import average, average_axes, average_maps, views
 from .model import Prediction
 from .places import PLACE_CHANNELS, RELATIVE_CHANNELS, grid, places, read_points, relative_places
 from .schema import KEYPOINT_NAMES
@@ -342,13 +343,23 @@ class HeatmapKeypointModel(PreTrainedModel):
         if not images:
             return []
         squares = torch.stack([to_square(image, self.config.image_size) for image in images])
-        output = self(squares.to(self.device), self.token_ids(instructions).to(self.device))
+        output = self._look(squares.to(self.device), instructions)
         points, confidence = read_points(output.heatmaps)
         values = output.values()
         return [
             _prediction(points[i], confidence[i], values[i], output.presence[i], image.shape)
             for i, image in enumerate(images)
         ]
+
+    def _look(self, squares: Tensor, instructions: Sequence[str]) -> HeatmapOutput:
+        """Answers for images (B, 3, S, S), averaged over their mirrors."""
+        seen = views(squares, instructions)
+        output = self(seen.images, self.token_ids(seen.instructions).to(self.device))
+        shares = output.heatmaps.flatten(2).softmax(dim=2).unflatten(2, output.heatmaps.shape[2:])
+        heatmaps = average_maps(shares, seen).clamp(min=1e-12).log()
+        axes = average_axes(output.axes, seen)
+        presence, scalars = average(output.presence, seen), average(output.scalars, seen)
+        return HeatmapOutput(heatmaps, heatmaps, axes, presence, scalars)
 
 
 def _prediction(

@@ -52,6 +52,7 @@ class PrimitiveSettings:
         default_tilt: of a pour when the affordance names none.
         ridge_radius: m; how far a rod may lie beside the keypoint that means it.
         least_direction: m; two points nearer than this give no direction.
+        along_fingers: least cosine between a pull and the fingers' plane for the pull to follow that plane.
         grasp: refinement of the grasp from depth; None keeps the predicted one.
     """
 
@@ -77,6 +78,7 @@ class PrimitiveSettings:
     default_tilt: float = 0.5
     ridge_radius: float = 0.03
     least_direction: float = 0.01
+    along_fingers: float = 0.5
     grasp: GraspSettings | None = field(default_factory=GraspSettings)
 
 
@@ -345,7 +347,9 @@ def _tilts(scene: _Scene, grasp: _Grasp, turn: FloatArray) -> list[FloatArray]:
 def _pull(scene: _Scene) -> list[Waypoint]:
     """Grasp and pull straight as far as the target, level and without turning; let go.
 
-    The way out is the mean of those from the grasp to the points ahead of it, so that none of them bends it.
+    The way out is the mean of those from the grasp to the points ahead of it, so that none of them bends it;
+    where it runs roughly along the fingers, it runs along them: what they close across, as the depth shows,
+    lies along them.
     """
     s = scene.settings
     scene.direction("grasp", "target")
@@ -353,6 +357,9 @@ def _pull(scene: _Scene) -> list[Waypoint]:
     start = grasp.base_from_tcp[:3, 3]
     ahead = [scene.points[name] - start for name in STROKE if name in scene.points]
     out = unit(np.sum(ahead, axis=0), s.least_direction, "grasp and the points ahead of it")
+    fingers = grasp.base_from_tcp[:3, 0]
+    if abs(float(fingers @ out)) > s.along_fingers:
+        out = fingers * np.sign(float(fingers @ out))
     end = pose(grasp.base_from_tcp[:3, :3], start + float((scene.points["target"] - start) @ out) * out)
     return [
         *_pick(scene, grasp),

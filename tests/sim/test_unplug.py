@@ -66,7 +66,7 @@ def test_oracle_unplugs_the_seen_sticks(world: World, split: Split) -> None:
         assert act(world, staged, oracle(staged)).success
 
 
-@pytest.mark.parametrize("degrees", [-50.0, 50.0])
+@pytest.mark.parametrize("degrees", [-75.0, 75.0])
 def test_when_the_pull_is_off_axis_expect_the_host_to_be_dragged_and_failure(
     world: World, degrees: float
 ) -> None:
@@ -76,9 +76,10 @@ def test_when_the_pull_is_off_axis_expect_the_host_to_be_dragged_and_failure(
     assert episode.measures["host_moved"] > 0.02 or episode.reason.startswith("plan")
 
 
-def test_a_slightly_oblique_pull_still_succeeds(world: World) -> None:
+@pytest.mark.parametrize("degrees", [-45.0, 10.0, 45.0])
+def test_an_oblique_pull_follows_the_fingers_and_succeeds(world: World, degrees: float) -> None:
     staged = stage(world, UNPLUG, "train", 0)
-    assert _act_turned(world, staged, 10.0).success
+    assert _act_turned(world, staged, degrees).success
 
 
 def test_when_the_other_stick_is_pulled_expect_failure(world: World) -> None:
