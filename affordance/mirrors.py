@@ -25,13 +25,13 @@ class Views(NamedTuple):
         images: (N, 3, S, S).
         instructions: N texts.
         owners: (N,), which image each view shows.
-        flips: bool (N, 2), mirrored left-right and top-bottom.
+        flips: N times whether mirrored left-right and top-bottom.
     """
 
     images: Tensor
     instructions: tuple[str, ...]
     owners: Tensor
-    flips: Tensor
+    flips: tuple[tuple[bool, bool], ...]
 
 
 def views(images: Tensor, instructions: Sequence[str]) -> Views:
@@ -43,22 +43,18 @@ def views(images: Tensor, instructions: Sequence[str]) -> Views:
             if told is not None:
                 shown.append((images[owner].flip(_axes(flip)), told, owner, flip))
     pictures, texts, owners, flips = zip(*shown, strict=True)
-    return Views(torch.stack(pictures), texts, torch.tensor(owners), torch.tensor(flips))
+    return Views(torch.stack(pictures), texts, torch.tensor(owners), flips)
 
 
 def average_maps(maps: Tensor, seen: Views) -> Tensor:
     """Mean over each image's views of maps (N, C, H, W), mirrored back: (B, C, H, W)."""
-    back = [
-        view.flip(_axes((bool(across), bool(down))))
-        for view, (across, down) in zip(maps, seen.flips.tolist(), strict=True)
-    ]
+    back = [view.flip(_axes(flip)) for view, flip in zip(maps, seen.flips, strict=True)]
     return average(torch.stack(back), seen)
 
 
 def average_axes(axes: Tensor, seen: Views) -> Tensor:
     """The same of closing axes (N, 2, H, W), cosine and sine of twice an angle: one mirror turns its sign."""
-    turned = seen.flips[:, 0] ^ seen.flips[:, 1]
-    signs = torch.stack([torch.ones(len(turned)), 1 - 2.0 * turned], dim=1).to(axes)
+    signs = axes.new_tensor([(1, -1 if across != down else 1) for across, down in seen.flips])
     return average_maps(axes * signs[..., None, None], seen)
 
 

@@ -18,7 +18,7 @@ from ..affordance.labels import LabelledImage, Provenance
 from ..affordance.schema import Affordance, InvalidKeypoints
 from ..affordance.units import to_pixel
 from .background import BackgroundConfig, retexture
-from .binding import TASK_BINDINGS, KeypointBinding, move_affordance
+from .binding import TASK_BINDINGS, KeypointBinding, move_affordance, tool_group
 from .checks import (
     CheckConfig,
     Rejected,
@@ -31,8 +31,9 @@ from .checks import (
 )
 from .cuts import TASK_CUTS, CutConfig, cut
 from .describe import describe
-from .distractors import TASK_DISTRACTORS, DistractorConfig, random_distractors
+from .distractors import TASK_DISTRACTORS, DistractorConfig, Drawn, random_distractors
 from .edges import EdgeArray, compose_edges, soft_edges
+from .grafts import TASK_GRAFTS, GraftConfig, random_graft
 from .light import LightConfig, Shadow, finish, random_shadow
 from .placement import Ranges, draw_transforms
 from .repaint import ImageArray, RepaintRequest
@@ -53,6 +54,7 @@ class ComposeConfig:
         transform: ranges of the map h.
         tool: the same for a grasped object on whose place nothing else depends; it may lie any way round.
         cut: what is left out of an object.
+        graft: what is added to one.
         binding: what free-space keypoints follow.
         background: surfaces.
         distractors: things that are not the task.
@@ -64,6 +66,7 @@ class ComposeConfig:
     transform: TransformConfig = field(default_factory=TransformConfig)
     tool: TransformConfig = field(default_factory=lambda: TransformConfig(rotation_deg=180.0, shift=0.45))
     cut: CutConfig = field(default_factory=CutConfig)
+    graft: GraftConfig = field(default_factory=GraftConfig)
     binding: KeypointBinding = field(default_factory=KeypointBinding)
     background: BackgroundConfig = field(default_factory=BackgroundConfig)
     distractors: DistractorConfig = field(default_factory=DistractorConfig)
@@ -72,10 +75,11 @@ class ComposeConfig:
 
 
 def for_task(config: ComposeConfig, task: str) -> ComposeConfig:
-    """The config with what one of the five tasks asks for: cuts, what free points follow, distractors."""
+    """The config with what one of the five tasks asks for: cuts, grafts, bindings, distractors."""
     return replace(
         config,
         cut=TASK_CUTS.get(task, config.cut),
+        graft=TASK_GRAFTS.get(task, config.graft),
         binding=TASK_BINDINGS[task],
         distractors=TASK_DISTRACTORS.get(task, config.distractors),
     )
@@ -125,6 +129,7 @@ def compose(
     """
     rng = np.random.default_rng(list(seed))
     repainting = config.mode != "geometry_only"
+    whole = sum(int(mask.sum()) for mask in scene.groups)
     transforms = [Transform.identity() for _ in scene.groups]
     if config.mode != "appearance_only" and calm > 0:
         scene = cut(scene, config.cut, rng)
@@ -139,7 +144,7 @@ def compose(
         plate, surfaces = retexture(scene.plate, scene.surfaces, config.background, rng)
     canvas = _Canvas(plate, soft_edges(plate), np.zeros(plate.shape[:2], np.uint8))
     shadow = random_shadow(config.light, rng)
-    extras = _draw_distractors(config.distractors, scene, affordance, moved, rng) if repainting else []
+    extras = _draw_extras(config, scene, affordance, moved, rng) if repainting else []
     looks: dict[str, str] = {}
     for item in [*extras, *moved]:
         look = str(rng.choice(list(words))) if words else describe(rng)
@@ -157,7 +162,8 @@ def compose(
             str(item.label): {"transform": transforms[item.group].to_json(), "look": looks[str(item.label)]}
             for item in scene.instances
         },
-        "distractors": [looks[str(item.label)] for item in extras],
+        "cut": 1 - sum(int(mask.sum()) for mask in scene.groups) / whole,
+        "extras": [looks[str(item.label)] for item in extras],
         "background": surfaces,
         "shadow": {"offset": list(shadow.offset), "softness": shadow.softness, "darkness": shadow.darkness},
     }
@@ -224,23 +230,48 @@ def _settle(canvas: _Canvas, item: _Moved, painted: ImageArray, shadow: Shadow) 
     canvas.rgb = np.where(background, shaded, painted)
 
 
-def _draw_distractors(
-    config: DistractorConfig,
+def _draw_extras(
+    config: ComposeConfig,
     scene: Scene,
     affordance: Affordance,
     moved: Sequence[_Moved],
     rng: np.random.Generator,
 ) -> list[_Moved]:
-    taken = np.logical_or.reduce([item.mask for item in moved])
+    """Grafts and distractors, clear of the objects."""
     stands = np.bincount(scene.surfaces.labels[np.logical_or.reduce(scene.groups)]).argmax()
-    taken |= scene.surfaces.labels != stands  # things lie where the objects lie, not on the floor
+    elsewhere = scene.surfaces.labels != stands  # things lie where the objects lie, not on the floor
+    taken = np.logical_or.reduce([elsewhere, *(item.mask for item in moved)])
+    grafts = _draw_grafts(config.graft, scene, elsewhere, moved, rng)
+    taken = np.logical_or.reduce([taken, *(graft.cover > 0 for graft in grafts)])
     height, width = taken.shape
     points = dict(affordance.keypoints())
     path = [to_pixel(points[name], width, height) for name in _PATH if name in points]
-    shapes = random_distractors(config, taken, path, rng)
+    shapes = grafts + random_distractors(config.distractors, taken, path, rng)
     first = max(item.label for item in moved) + 1
     out: list[_Moved] = []
     for label, shape in enumerate(shapes[: 255 - first], start=first):
         grey = np.repeat(shape.relief[..., None], 3, axis=2)
         out.append(_Moved(label, np.zeros_like(taken), shape.cover, grey, soft_edges(grey)))
     return out
+
+
+def _draw_grafts(
+    config: GraftConfig,
+    scene: Scene,
+    elsewhere: NDArray[np.bool_],
+    moved: Sequence[_Moved],
+    rng: np.random.Generator,
+) -> list[Drawn]:
+    """Parts of everything but the loose tool, clear of what is already there."""
+    tool, taken = tool_group(scene.anchors), elsewhere.copy()
+    places = [np.zeros_like(elsewhere) for _ in scene.groups]
+    for instance, item in zip(scene.instances, moved, strict=True):
+        places[instance.group] |= item.mask
+    grafts: list[Drawn] = []
+    for group, host in enumerate(places):
+        others = np.logical_or.reduce([taken, *places[:group], *places[group + 1 :]])
+        graft = random_graft(config, host, others, rng) if group != tool else None
+        if graft is not None:
+            grafts.append(graft)
+            taken |= graft.cover > 0
+    return grafts

@@ -87,12 +87,35 @@ def _room(taken: BoolArray, path: Sequence[NDArray[np.float64]], clearance: floa
 def _draw(
     shape: tuple[int, ...], centre: tuple[float, float], radius: float, rng: np.random.Generator
 ) -> Drawn:
-    """Pieces drawn one over another, each a top and the darker sides that it stands on."""
-    cover, relief = np.zeros(shape[:2], np.uint8), np.zeros(shape[:2], np.uint8)
     pieces = (_joinery if rng.random() < 0.5 else _blob)(radius, rng)
-    height = rng.uniform(-0.25, 0.25, 2) * radius
+    drawn = draw_pieces(shape, np.array(centre), pieces, rng.uniform(-0.25, 0.25, 2) * radius, rng)
+    if len(pieces) > 1 or rng.random() >= 0.15:
+        return drawn
+    hole = np.zeros(shape[:2], np.uint8)
+    _fill(hole, np.array(centre) + rng.uniform(0.4, 0.7) * pieces[0], 255)
+    cover = drawn.cover * (1 - (hole / 255).astype(np.float32))
+    return Drawn(cover, np.where(cover > 0, drawn.relief, np.uint8(0)))
+
+
+def draw_pieces(
+    shape: tuple[int, ...],
+    centre: NDArray[np.float64],
+    pieces: Sequence[NDArray[np.float64]],
+    height: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> Drawn:
+    """Pieces drawn one over another, each a top and the darker sides that it stands on.
+
+    Args:
+        shape: (H, W) of the image.
+        centre: (2,) px.
+        pieces: outlines (N, 2) about the centre, px.
+        height: (2,) px by which tops are seen beside their feet.
+        rng: of the brightness.
+    """
+    cover, relief = np.zeros(shape[:2], np.uint8), np.zeros(shape[:2], np.uint8)
     for piece in pieces:
-        foot = np.array(centre) + piece
+        foot = centre + piece
         dark = rng.uniform(60, 150)
         for outline, light in (
             (_hull(foot, foot + height), dark),
@@ -100,8 +123,6 @@ def _draw(
         ):
             _fill(cover, outline, 255)
             _fill(relief, outline, int(light))
-    if len(pieces) == 1 and rng.random() < 0.15:
-        _fill(cover, np.array(centre) + rng.uniform(0.4, 0.7) * pieces[0], 0)
     return Drawn((cover / 255).astype(np.float32), relief)
 
 
@@ -133,11 +154,13 @@ def _blob(radius: float, rng: np.random.Generator) -> list[NDArray[np.float64]]:
         size = radius * (1.0 if index == 0 else float(rng.uniform(0.4, 0.8)))
         angle, off = rng.uniform(0, 2 * np.pi), radius - size
         middle = off * np.array([np.cos(angle), np.sin(angle)])
-        pieces.append(middle + _outline(size, (0.3, 1.0) if count == 1 else (0.2, 0.5), rng))
+        pieces.append(middle + random_outline(size, (0.3, 1.0) if count == 1 else (0.2, 0.5), rng))
     return pieces
 
 
-def _outline(radius: float, widths: tuple[float, float], rng: np.random.Generator) -> NDArray[np.float64]:
+def random_outline(
+    radius: float, widths: tuple[float, float], rng: np.random.Generator
+) -> NDArray[np.float64]:
     """A closed outline (N, 2) about the origin: 3 to 24 corners with uneven radii, stretched one way."""
     corners = int(rng.choice([3, 4, 5, 6, 24]))
     unevenness = 0.0 if rng.random() < 0.4 else rng.uniform(0.1, 0.5)
