@@ -21,6 +21,8 @@ BELOW_SUPPORT = 0.03
 # Metres that a keypoint may lie beside what it means, and the largest extent of one thing.
 BESIDE = 0.04
 LARGEST = 0.25
+# Times longer than broad, from which on a thing has a direction.
+LONG = 2.5
 # Per cent of the heights seen around a point that lie below its floor: noise.
 FLOOR_SHARE = 10
 
@@ -83,12 +85,23 @@ class LiftedKeypoints(UserDict[KeypointName, FloatArray]):
         A thin rod covers few pixels: a keypoint, and the window its depth is taken from, easily miss it and
         see what lies behind. Where nothing stands out by more than `radius`, the point itself.
         """
-        point = self[name]
-        cloud = points_around(self._frame, self._pixels[name], radius, point)
+        ridge = self._standing_out(name, radius)
+        return self[name] if ridge is None else np.array([*ridge[:, :2].mean(axis=0), ridge[:, 2].max()])
+
+    def rod(self, name: KeypointName, radius: float) -> FloatArray | None:
+        """The line along what `ridge` finds, a unit vector (3,) without a sense; None if it is not long."""
+        ridge = self._standing_out(name, radius)
+        if ridge is None or len(ridge) < 3:
+            return None
+        spreads, axes = np.linalg.eigh(np.cov(ridge[:, :2].T))
+        return np.array([*axes[:, -1], 0.0]) if spreads[1] > LONG**2 * max(spreads[0], 0.0) else None
+
+    def _standing_out(self, name: KeypointName, radius: float) -> FloatArray | None:
+        """Points (N, 3) of what stands out around a keypoint; None where nothing does."""
+        cloud = points_around(self._frame, self._pixels[name], radius, self[name])
         if not len(cloud) or np.ptp(cloud[:, 2]) < radius:
-            return point
-        ridge = cloud[cloud[:, 2] > cloud[:, 2].max() - radius / 2]
-        return np.array([*ridge[:, :2].mean(axis=0), ridge[:, 2].max()])
+            return None
+        return cloud[cloud[:, 2] > cloud[:, 2].max() - radius / 2]
 
     def standing(self, name: KeypointName, rise: float) -> FloatArray:
         """The point (3,) at a keypoint that means a thing, or the nearest of one just beside it.

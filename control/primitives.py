@@ -51,6 +51,7 @@ class PrimitiveSettings:
         pour_hold: seconds of holding still after a tilt.
         default_tilt: of a pour when the affordance names none.
         ridge_radius: m; how far a rod may lie beside the keypoint that means it.
+        across_rod: least cosine between the line across a rod as told and as seen for the latter to count.
         least_direction: m; two points nearer than this give no direction.
         along_fingers: least cosine between a pull and the fingers' plane for the pull to follow that plane.
         grasp: refinement of the grasp from depth; None keeps the predicted one.
@@ -76,7 +77,8 @@ class PrimitiveSettings:
     pour_steps: int = 6
     pour_hold: float = 1.0
     default_tilt: float = 0.5
-    ridge_radius: float = 0.03
+    ridge_radius: float = 0.06
+    across_rod: float = 0.5
     least_direction: float = 0.01
     along_fingers: float = 0.5
     grasp: GraspSettings | None = field(default_factory=GraspSettings)
@@ -287,10 +289,8 @@ def _hang(scene: _Scene) -> list[Waypoint]:
     s, a = scene.settings, scene.affordance
     grasp = _grasp(scene)
     grasp = replace(grasp, function=grasp.surface)
-    turn = np.eye(3)
-    if "pre_contact" in scene.points and "post_contact" in scene.points:
-        across = scene.points.way_across("target", ("pre_contact", "post_contact"), s.least_direction)
-        turn = _line_yaw_between(grasp.base_from_tcp[:3, 1], across)
+    across = _across_rod(scene)
+    turn = np.eye(3) if across is None else _line_yaw_between(grasp.base_from_tcp[:3, 1], across)
     height = (a.target_height or 0.0) + s.hang_clearance
     place = grasp.carrying(scene.points.ridge("target", s.ridge_radius) + height * UP, turn)
     carry = max(grasp.base_from_tcp[2, 3] + s.lift_height, place[2, 3] + s.approach_height)
@@ -303,6 +303,23 @@ def _hang(scene: _Scene) -> list[Waypoint]:
         Waypoint("release", place, s.gripper_width),
         Waypoint("retreat", above, s.gripper_width, s.slow),
     ]
+
+
+def _across_rod(scene: _Scene) -> FloatArray | None:
+    """The line (3,) across the rod at the target, without a sense.
+
+    It is the line between the free points on its sides, or, where the depth shows a rod that runs roughly
+    across that line, the line square to the rod.
+    """
+    s, points = scene.settings, scene.points
+    told = None
+    if "pre_contact" in points and "post_contact" in points:
+        told = points.way_across("target", ("pre_contact", "post_contact"), s.least_direction)
+    rod = points.rod("target", s.ridge_radius)
+    if rod is None:
+        return told
+    square = np.array([-rod[1], rod[0], 0.0])
+    return square if told is None or abs(float(square @ told)) > s.across_rod else told
 
 
 def _pour(scene: _Scene) -> list[Waypoint]:

@@ -20,18 +20,20 @@ Follow = Literal[
     "scene",
     "target",
     "target_frame",
+    "target_side",
     "target_line",
     "target_edge",
     "function",
     "function_frame",
 ]
 FloatArray = NDArray[np.float64]
-Turn = Literal["shift", "frame", "line", "edge"]
+Turn = Literal["shift", "frame", "side", "line", "edge"]
 _TURNS: Mapping[Follow, Turn] = {
     "target": "shift",
     "function": "shift",
     "target_frame": "frame",
     "function_frame": "frame",
+    "target_side": "side",
     "target_line": "line",
     "target_edge": "edge",
 }
@@ -50,6 +52,7 @@ class KeypointBinding:
     * `target`, `function` keep the offset from that keypoint: a rigid translation.
     * `target_frame`, `function_frame` turn with that keypoint's object as well; on the object itself they
       move like any other spot of it.
+    * `target_side` turns with the target's object, and keeps to the grasp's side of the target, or the other.
     * `target_line` turns as the line from grasp to target turns.
     * `target_edge` is tied to something of the scene that the target is driven towards, such as the table's
       edge: it slides sideways with the target, and not along the way to it.
@@ -76,7 +79,7 @@ class KeypointBinding:
 TASK_BINDINGS: Mapping[str, KeypointBinding] = {
     "sweep": KeypointBinding(pre_contact="target", post_contact="target_edge"),
     "drawer": KeypointBinding(pre_contact="target_frame", post_contact="target_frame"),
-    "towel": KeypointBinding(pre_contact="target_frame", post_contact="target_frame"),
+    "towel": KeypointBinding(pre_contact="target_side", post_contact="target_side"),
     "pour": KeypointBinding(pre_contact="target_line", post_contact="target"),
     "unplug": KeypointBinding("function_frame", "function_frame", "function_frame"),
 }
@@ -91,7 +94,7 @@ class Anchor:
         group: index of the moving object, None for the scene.
         pivot: (2,) px of the keypoint that is followed; None when the point itself lies on the object.
         turn: what becomes of the offset from the pivot.
-        start: for `line`, the (2,) px of the grasp and the index of its object.
+        start: for `side` and `line`, the (2,) px of the grasp and the index of its object.
     """
 
     group: int | None
@@ -115,10 +118,13 @@ class Anchor:
         assert self.group is not None  # noqa: S101
         if self.turn == "frame":
             return transforms[self.group].turned(self.pivot, offset)
-        if self.turn == "line" and self.start is not None:
+        if self.start is not None:
             start, group = self.start
             begin = start if group is None else transforms[group].points(start)[0]
-            return _rotated(offset, self.pivot - start, pivot - begin)
+            if self.turn == "line":
+                return _rotated(offset, self.pivot - start, pivot - begin)
+            turned = transforms[self.group].turned(self.pivot, offset)
+            return turned * np.sign((offset @ (start - self.pivot)) * (turned @ (begin - pivot)) or 1.0)
         if self.turn == "edge":
             way = offset / max(float(np.linalg.norm(offset)), 1e-9)
             return offset - way * float(way @ (pivot - self.pivot))
@@ -212,7 +218,8 @@ def _free_anchor(
     turn = _TURNS[rule]
     if turn == "frame" and _group_at(groups, pixels[name], 0) == anchor.group:
         return Anchor(anchor.group)
-    start = (pixels["grasp"], found["grasp"].group) if turn == "line" and "grasp" in found else None
+    grasped = turn in ("side", "line") and "grasp" in found
+    start = (pixels["grasp"], found["grasp"].group) if grasped else None
     return Anchor(anchor.group, pixels[followed], turn, start)
 
 

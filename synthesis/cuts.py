@@ -44,8 +44,8 @@ class CutConfig:
             raise ValueError(f"share={self.share} must lie between 0 and 1")
 
 
-TASK_CUTS: Mapping[str, CutConfig] = {"drawer": CutConfig(share=0.5)}
-"""Tasks whose target is one of several like parts of an object, by the task's name."""
+TASK_CUTS: Mapping[str, CutConfig] = {"drawer": CutConfig(share=0.5), "towel": CutConfig(share=0.4)}
+"""Tasks whose target is one of several like parts of an object, or needs not all of them, by name."""
 
 
 def cut(scene: Scene, config: CutConfig, rng: np.random.Generator) -> Scene:

@@ -29,7 +29,7 @@ TWO_RACKS = 0.75  # share of scenes, where a rack has one bar only
 # The ridge comes to rest this far above the bar's top: the crease's sides then lean on the bar.
 SCALARS = Affordance(target_height=0.016, gripper_width=0.08)
 ACROSS = 0.09  # metres from the bar, as seen on the table, to the free points on both of its sides
-# Of bars: not so near 45 degrees that it is unclear which of the two free points is the first.
+# Of racks; a bar lies along its rack's x axis.
 YAWS = (pi / 4 + 0.2, 5 * pi / 4 - 0.2)
 JITTER = 0.012  # metres that the free points may move with the camera before the photograph
 # Room for the hand around the towel: half its breadth more than the towel's own half length.
@@ -82,12 +82,13 @@ class TowelTask:
         """Pinch the ridge's middle; target the bar's middle; free points on both sides of the bar's image.
 
         The free points lie on the table, to either side of where the camera sees the bar against it, on a
-        line square to the bar.
+        line square to the bar; the first is the one nearer the towel.
         """
         ridge = world.keypoint(scene.objects["tool"], "ridge")
         bar = _bar(world, scene)
         eye: FloatArray = world.camera.base_from_camera[:3, 3]
-        before, after = _free_points(eye, bar, world.pose(scene.objects["target"])[:3, 1])
+        sides = _free_points(eye, bar, world.pose(scene.objects["target"])[:3, 1])
+        before, after = sorted(sides, key=lambda point: float(np.linalg.norm(point[:2] - ridge[:2])))
         points: dict[KeypointName, FloatArray] = {
             "grasp": ridge,
             "function": ridge,
@@ -135,13 +136,9 @@ def _bar(world: World, scene: Scene) -> FloatArray:
 
 
 def _free_points(eye: FloatArray, bar: FloatArray, across: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Points on the table to either side of where an eye (3,) sees a bar's middle (3,).
-
-    The first is the near or the right one, whichever tells more: the one nearer the near right corner.
-    """
+    """Points on the table to either side of where an eye (3,) sees a bar's middle (3,)."""
     seen = eye + (bar - eye) * eye[2] / (eye[2] - bar[2])
-    outward = across * (ACROSS if across[0] + across[1] >= 0 else -ACROSS)
-    return seen - outward, seen + outward
+    return seen - ACROSS * across, seen + ACROSS * across
 
 
 def _free_points_on_table(wishes: Sequence[Wish], places: Sequence[Place], eye: FloatArray) -> bool:

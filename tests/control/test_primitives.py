@@ -189,16 +189,16 @@ def test_hang_lays_the_closing_axis_across_the_rod_and_lets_go_above_it() -> Non
     assert position(phases["approach_contact"])[2] > 0.3
 
 
-def across_a_rod(before: float, after: float) -> FloatArray:
+def across_a_rod(before: float, after: float, skew: float = 0.0, length: float = 0.3) -> FloatArray:
     """The closing axis (3,) with which a cloth is hung, free points at these x on a rod's sides (x = 0.6)."""
-    rod = Box((0.6, 0.0), (0.012, 0.3, 0.012), 0.0, bottom=0.1)
+    rod = Box((0.6, 0.0), (0.012, length, 0.012), 0.0, bottom=0.1)
     frame = render([rod, Box((0.4, -0.15), (0.03, 0.1, 0.02))])
     foot = 0.6 + (0.6 - frame.base_from_camera[0, 3]) * 0.112 / (frame.base_from_camera[2, 3] - 0.112)
     affordance = Affordance(
         grasp=keypoint(frame, 0.4, -0.15, 0.02),
         target=keypoint(frame, 0.6, 0.0, 0.112),
-        pre_contact=keypoint(frame, foot + before, 0.0, 0.0),
-        post_contact=keypoint(frame, foot + after, 0.0, 0.0),
+        pre_contact=keypoint(frame, foot + before, -skew, 0.0),
+        post_contact=keypoint(frame, foot + after, skew, 0.0),
         grasp_yaw=image_yaw(frame, (0.4, -0.15, 0.02), (1.0, 0.0, 0.0)),
         target_height=0.02,
     )
@@ -210,6 +210,20 @@ def test_when_a_side_of_the_rod_is_mistaken_for_the_other_expect_the_same_line(
     before: float, after: float
 ) -> None:
     assert abs(across_a_rod(before, after) @ [1.0, 0.0, 0.0]) > 0.99
+
+
+@pytest.mark.parametrize("skew", [-0.06, 0.06])
+def test_when_the_free_points_are_skewed_expect_the_line_square_to_the_rod_in_the_depth(skew: float) -> None:
+    assert abs(across_a_rod(-0.09, 0.09, skew) @ [1.0, 0.0, 0.0]) > 0.99
+
+
+def test_when_the_free_points_lie_along_the_rod_expect_them_to_be_believed() -> None:
+    assert abs(across_a_rod(-0.02, 0.02, 0.09) @ [0.0, 1.0, 0.0]) > 0.9
+
+
+def test_when_what_stands_there_is_not_long_expect_the_line_of_the_free_points() -> None:
+    told = np.array([0.09, 0.06, 0.0]) / np.hypot(0.09, 0.06)
+    assert abs(across_a_rod(-0.09, 0.09, 0.06, length=0.02) @ told) > 0.99
 
 
 def test_when_both_sides_lie_at_the_rod_expect_refusal() -> None:

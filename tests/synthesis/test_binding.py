@@ -122,6 +122,16 @@ def test_a_point_on_the_way_from_grasp_to_target_stays_on_it() -> None:
     assert after["pre_contact"] == pytest.approx(expected)
 
 
+def test_points_on_both_sides_of_the_target_trade_places_with_the_side_of_the_grasp() -> None:
+    points = {**POINTS, "pre_contact": (61.0, 56.0), "post_contact": (79.0, 64.0)}
+    binding = KeypointBinding(pre_contact="target_side", post_contact="target_side")
+    stay = moved(photo(**points), binding, Transform.identity(), Transform.identity())
+    assert stay["pre_contact"] == pytest.approx(points["pre_contact"])
+    after = moved(photo(**points), binding, shifted(60, 60), Transform.identity())
+    assert after["pre_contact"] == pytest.approx(points["post_contact"])
+    assert after["post_contact"] == pytest.approx(points["pre_contact"])
+
+
 def test_a_free_target_may_turn_with_the_pulled_object() -> None:
     points = {"grasp": (15.0, 20.0), "function": (15.0, 20.0), "target": (60.0, 20.0)}
     turn = Transform(np.array([[0.0, -1.0], [1.0, 0.0]]), np.zeros(2), np.array([15.0, 20.0]))
