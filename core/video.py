@@ -25,7 +25,9 @@ def encode_mp4(frames: Sequence[NDArray[np.uint8]], fps: int = 20) -> bytes:
     height, width = (size - size % 2 for size in frames[0].shape[:2])
     stream = io.BytesIO()
     with av.open(stream, "w", format="mp4") as container:
-        video = container.add_stream("libx264", rate=fps, options={"crf": "23", "preset": "veryfast"})
+        # One thread: with more, the same frames may come out as other bytes.
+        options = {"crf": "23", "preset": "veryfast", "threads": "1"}
+        video = container.add_stream("libx264", rate=fps, options=options)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         for index, frame in enumerate(frames):
             if frame.shape != frames[0].shape:
