@@ -11,10 +11,11 @@ a fixed relation to points on things (in line with one, behind another) by a dot
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 
+from ..core.files import check_sums, write_sums
 from .backbone import TAP_CHANNELS, Backbone
 from .encoding import GRASP, POINTS, PRESENCES, VALUES, decode, to_square
 from .mirrors import average, average_axes, average_maps, views
@@ -262,10 +264,12 @@ class HeatmapKeypointModel(PreTrainedModel):
 
         Raises:
             FileNotFoundError: no model lies there; the message names the directory.
-            ValueError: the weights are not those of the configuration; the message names one at fault.
+            ValueError: the weights are not those of the configuration, the message names one at fault.
+            DamagedFileError: a file is not as it was written; the message names it.
         """
         if not (directory / "config.json").is_file():
             raise FileNotFoundError(f"{directory}: no model here (config.json is missing)")
+        check_sums(directory)
         model, info = cls.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             directory, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
@@ -276,6 +280,11 @@ class HeatmapKeypointModel(PreTrainedModel):
             # Out of the mapped file: its alignment would change the last bit of some sums.
             parameter.data = parameter.data.clone()
         return model.eval()
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:  # noqa: ANN401  transformers' own
+        """Write the model, and checksums that `load` compares: safetensors load a flipped bit silently."""
+        super().save_pretrained(save_directory, **options)
+        write_sums(Path(save_directory), ("config.json", "model.safetensors"))
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

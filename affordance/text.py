@@ -24,6 +24,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
+from ..core.files import check_sums, write_sums
 from .encoding import squeeze, turn_axis
 from .model import Prediction
 from .parse import parse_reply
@@ -82,6 +83,8 @@ class TextModelConfig:
             raise ValueError(f"temperature={self.temperature} must be positive")
 
 
+# What peft writes of an adapter, beside a README.
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _COUNTS = ("image_size", "lora_rank", "lora_alpha", "max_new_tokens", "attempts", "batch_size")
 
 
@@ -169,6 +172,7 @@ class TextKeypointModel:
         temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
             self.network.save_pretrained(str(temporary), safe_serialization=True)
+            write_sums(temporary, ADAPTER_FILES)
             temporary.replace(directory)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -242,10 +246,12 @@ def load_adapter(network: nn.Module, directory: Path) -> Any:  # noqa: ANN401  p
 
     Raises:
         FileNotFoundError: no safetensors adapter lies there; pickled ones are not read.
+        DamagedFileError: a file is not as it was written.
     """
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
+    for name in ADAPTER_FILES:
         if not (directory / name).is_file():
             raise FileNotFoundError(f"{directory}: no adapter here ({name} is missing)")
+    check_sums(directory)
     return PeftModel.from_pretrained(network, directory)  # pyright: ignore[reportArgumentType]
 
 

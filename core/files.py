@@ -7,13 +7,20 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
+
+# As `sha256sum` writes and checks it.
+SUMS = "SHA256SUMS"
 
 
 class UnsafePathError(ValueError):
     """A path that would leave the folder it belongs to."""
+
+
+class DamagedFileError(ValueError):
+    """A file is not what was written; the message names it."""
 
 
 def fsync_path(path: Path) -> None:
@@ -73,6 +80,29 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_sums(folder: Path, names: Iterable[str]) -> None:
+    """Note the checksums of files in a folder beside them, for `check_sums` or `sha256sum -c`."""
+    write_text(folder / SUMS, "".join(f"{sha256(folder / name)}  {name}\n" for name in names))
+
+
+def check_sums(folder: Path) -> None:
+    """Compare a folder's files with the checksums noted there, if any are.
+
+    Raises:
+        DamagedFileError: naming the file that is missing or was changed, or the list that cannot be read.
+    """
+    sums = folder / SUMS
+    if not sums.exists():
+        return
+    for line in sums.read_text("utf-8", errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        if not name:
+            raise DamagedFileError(f"{sums}: cannot be read: {line!r}")
+        path = safe_join(folder, name)
+        if not path.is_file() or sha256(path) != digest:
+            raise DamagedFileError(f"{path}: missing, or changed since it was written (see {SUMS})")
 
 
 def safe_join(folder: Path, relative: str | PurePath) -> Path:

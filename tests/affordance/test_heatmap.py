@@ -28,6 +28,7 @@ from kalie.affordance.labels import LabelledImage, Provenance
 from kalie.affordance.loss import affordance_loss, gaussians, heatmap_loss, values_loss
 from kalie.affordance.schema import KEYPOINT_NAMES, Affordance, Keypoint
 from kalie.affordance.tokenizer import PAD, UNKNOWN, build_tokenizer, make_vocabulary
+from kalie.core.files import SUMS, DamagedFileError, check_sums
 
 from .pictures import stick
 
@@ -86,6 +87,7 @@ def test_when_the_weights_lack_a_layer_expect_refusal(model: HeatmapKeypointMode
     model.save_pretrained(tmp_path)
     other = HeatmapKeypointModel(HeatmapConfig(**{**model.config.to_dict(), "layers": 2}))
     other.config.save_pretrained(tmp_path)
+    (tmp_path / SUMS).unlink()
     with pytest.raises(ValueError, match=r"joint\.1"):
         HeatmapKeypointModel.load(tmp_path)
 
@@ -97,6 +99,28 @@ def test_when_the_weights_are_cut_off_expect_an_error(model: HeatmapKeypointMode
     file.write_bytes((tmp_path / "whole").read_bytes()[:10_000])
     with pytest.raises(Exception, match=r"(?i)safetensors|incomplete|header|deserializ"):
         HeatmapKeypointModel.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_when_any_bit_of_a_model_is_flipped_expect_the_file_named(
+    model: HeatmapKeypointModel, tmp_path: Path, name: str
+) -> None:
+    model.save_pretrained(tmp_path)
+    whole = (tmp_path / name).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        damaged = bytearray(whole)
+        damaged[int(rng.integers(len(whole)))] ^= 1 << int(rng.integers(8))
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(DamagedFileError, match=name):
+            HeatmapKeypointModel.load(tmp_path)
+    (tmp_path / name).write_bytes(whole)
+    HeatmapKeypointModel.load(tmp_path)
+
+
+def test_the_shipped_weights_are_as_noted() -> None:
+    assert (BASE_WEIGHTS / SUMS).is_file()
+    check_sums(BASE_WEIGHTS)
 
 
 def test_answers_do_not_depend_on_what_else_is_in_the_batch(model: HeatmapKeypointModel) -> None:

@@ -26,6 +26,7 @@ from kalie.affordance.text import (
 )
 from kalie.affordance.text_batch import IGNORED, PromptError, TextBatch, answer_loss, batch_loss
 from kalie.core.config import ConfigError, Schema
+from kalie.core.files import DamagedFileError
 
 FAMILIES = ("idefics3", "smolvlm", "qwen2_5_vl", "paligemma", "llava")
 Tiny = Callable[[str], TextModelConfig]
@@ -298,7 +299,7 @@ def test_adapter_round_trip_is_safetensors_and_merging_keeps_the_answer(
             torch.nn.init.normal_(weight, std=0.05, generator=generator)
     folder = tmp_path / "adapter"
     tuned.save_adapter(folder)
-    assert {path.suffix for path in folder.iterdir()} <= {".json", ".safetensors", ".md"}
+    assert {path.suffix for path in folder.iterdir()} <= {".json", ".safetensors", ".md", ""}
     base = TextKeypointModel.load(config)
     loaded = TextKeypointModel.load(replace(config, adapter=folder))
     batch = training_batch(tuned, samples)
@@ -313,6 +314,18 @@ def test_adapter_round_trip_is_safetensors_and_merging_keeps_the_answer(
         loaded.save_adapter(tmp_path / "other")
     with pytest.raises(ValueError, match="without one"):
         loaded.with_adapter(seed=0)
+
+
+def test_when_an_adapter_is_damaged_expect_the_file_named(tiny_vlm: Tiny, tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    tuned = TextKeypointModel.load(tiny_vlm("qwen2_5_vl")).with_adapter(seed=0)
+    tuned.save_adapter(folder)
+    file = folder / "adapter_model.safetensors"
+    damaged = bytearray(file.read_bytes())
+    damaged[-3] ^= 4
+    file.write_bytes(damaged)
+    with pytest.raises(DamagedFileError, match=r"adapter_model\.safetensors"):
+        load_adapter(torch.nn.Linear(1, 1), folder)
 
 
 def test_when_an_adapter_is_pickled_expect_refusal(tmp_path: Path) -> None:

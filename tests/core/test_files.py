@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kalie.core.files import (
+    SUMS,
+    DamagedFileError,
     UnsafePathError,
     atomic_path,
+    check_sums,
     finite,
     safe_join,
     sha256,
     write_bytes,
     write_json,
+    write_sums,
     write_text,
 )
 
@@ -67,6 +72,37 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
 
 def test_finite_keeps_everything_else() -> None:
     assert finite({"a": [1, "x", None, True, -0.5]}) == {"a": [1, "x", None, True, -0.5]}
+
+
+def test_sums_are_those_of_the_standard_tool(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    write_sums(tmp_path, ["abc"])
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  abc\n"
+    assert (tmp_path / SUMS).read_text() == known
+    check_sums(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda folder: (folder / "abc").write_bytes(b"abd"), "abc: missing, or changed"),
+        (lambda folder: (folder / "abc").unlink(), "abc: missing, or changed"),
+        (lambda folder: (folder / SUMS).write_text("rubbish\n"), f"{SUMS}: cannot be read"),
+    ],
+)
+def test_when_a_noted_file_is_not_as_written_expect_it_named(
+    tmp_path: Path, damage: Callable[[Path], object], named: str
+) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    write_sums(tmp_path, ["abc"])
+    damage(tmp_path)
+    with pytest.raises(DamagedFileError, match=named):
+        check_sums(tmp_path)
+
+
+def test_when_nothing_is_noted_expect_no_check(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    check_sums(tmp_path)
 
 
 def test_sha256_is_the_known_digest(tmp_path: Path) -> None:
