@@ -352,7 +352,7 @@ class HeatmapKeypointModel(PreTrainedModel):
         if not images:
             return []
         squares = torch.stack([to_square(image, self.config.image_size) for image in images])
-        output = self._look(squares.to(self.device), instructions)
+        output = HeatmapOutput(*(part.cpu() for part in self._look(squares.to(self.device), instructions)))
         points, confidence = read_points(output.heatmaps)
         values = output.values()
         return [
