@@ -46,10 +46,10 @@ class GraspSettings:
     search: float = 0.04
     spacing: float = 0.008
     likely: float = 0.015
-    likely_turn: float = 0.6
+    likely_turn: float = 1.0
     firm: float = 0.01
     gap: float = 0.009
-    max_turn: float = 1.2
+    max_turn: float = 1.5
     turn_step: float = 0.1
     clearly: float = 0.008
 

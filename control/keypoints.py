@@ -23,6 +23,8 @@ BESIDE = 0.04
 LARGEST = 0.25
 # Times longer than broad, from which on a thing has a direction.
 LONG = 2.5
+# Share of a radius by which the middle of what stands within it lies aside, from which on the side is clear.
+ASIDE = 0.2
 # Per cent of the heights seen around a point that lie below its floor: noise.
 FLOOR_SHARE = 10
 
@@ -102,6 +104,22 @@ class LiftedKeypoints(UserDict[KeypointName, FloatArray]):
         if not len(cloud) or np.ptp(cloud[:, 2]) < radius:
             return None
         return cloud[cloud[:, 2] > cloud[:, 2].max() - radius / 2]
+
+    def away(self, name: KeypointName, radius: float, floor: float) -> FloatArray | None:
+        """The horizontal unit vector (3,) at a point away from what it is stuck in; None where unclear.
+
+        It comes from the middle of what stands within `radius` metres, seen from above; what stands rises by
+        more than `floor` metres above z = 0 of the base frame.
+        """
+        point = self[name]
+        cloud = points_around(self._frame, self._frame.project(point)[0], 1.5 * radius, point)
+        offsets = cloud[cloud[:, 2] > floor][:, :2] - point[:2]
+        offsets = offsets[np.hypot(*offsets.T) < radius]
+        if not len(offsets):
+            return None
+        way = -offsets.mean(axis=0)
+        length = float(np.hypot(*way))
+        return np.array([*way / length, 0.0]) if length > ASIDE * radius else None
 
     def standing(self, name: KeypointName, rise: float) -> FloatArray:
         """The point (3,) at a keypoint that means a thing, or the nearest of one just beside it.

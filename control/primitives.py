@@ -54,6 +54,8 @@ class PrimitiveSettings:
         across_rod: least cosine between the line across a rod as told and as seen for the latter to count.
         least_direction: m; two points nearer than this give no direction.
         along_fingers: least cosine between a pull and the fingers' plane for the pull to follow that plane.
+        away: least cosine between a pull as told and the way away from what the held thing is stuck in.
+        pull_look: m around a grasp in which the depth tells what the held thing is stuck in.
         grasp: refinement of the grasp from depth; None keeps the predicted one.
     """
 
@@ -81,6 +83,8 @@ class PrimitiveSettings:
     across_rod: float = 0.5
     least_direction: float = 0.01
     along_fingers: float = 0.5
+    away: float = 0.85
+    pull_look: float = 0.06
     grasp: GraspSettings | None = field(default_factory=GraspSettings)
 
 
@@ -167,10 +171,15 @@ def raised_by(base_from_tcp: FloatArray, height: float) -> FloatArray:
     return pose(base_from_tcp[:3, :3], base_from_tcp[:3, 3] + height * UP)
 
 
-def _grasp(scene: _Scene) -> _Grasp:
-    """Where and how the hand closes: as predicted, or as the depth around there refines it."""
+def _grasp(scene: _Scene, closing: FloatArray | None = None) -> _Grasp:
+    """Where and how the hand closes: as predicted, or as the depth around there refines it.
+
+    Args:
+        scene: what is known.
+        closing: (3,) instead of the predicted closing axis.
+    """
     settings, opening = scene.settings, scene.affordance.gripper_width
-    axis = scene.points.closing_axis(scene.affordance.grasp_yaw)
+    axis = scene.points.closing_axis(scene.affordance.grasp_yaw) if closing is None else closing
     surface = scene.points["grasp"]
     function = surface
     if "function" in scene.points:
@@ -364,20 +373,26 @@ def _tilts(scene: _Scene, grasp: _Grasp, turn: FloatArray) -> list[FloatArray]:
 def _pull(scene: _Scene) -> list[Waypoint]:
     """Grasp and pull straight as far as the target, level and without turning; let go.
 
-    The way out is the mean of those from the grasp to the points ahead of it, so that none of them bends it;
-    where it runs roughly along the fingers, it runs along them: what they close across, as the depth shows,
-    lies along them.
+    The way out is the mean of those from the grasp to the points ahead of it, so that none of them bends it.
+    Where the depth shows the held thing stuck in something else and the way out leads elsewhere than away
+    from that, the depth is believed, for the jaws' closing as well. A way roughly along the fingers runs
+    along them: what they close across lies along them.
     """
     s = scene.settings
     scene.direction("grasp", "target")
-    grasp = _grasp(scene)
-    start = grasp.base_from_tcp[:3, 3]
+    start = scene.points["grasp"]
     ahead = [scene.points[name] - start for name in STROKE if name in scene.points]
     out = unit(np.sum(ahead, axis=0), s.least_direction, "grasp and the points ahead of it")
-    fingers = grasp.base_from_tcp[:3, 0]
+    away = scene.points.away("grasp", s.pull_look, s.support_height + s.least_rise)
+    mistaken = away is not None and float(away @ out) < s.away
+    if mistaken:
+        out = away
+    grasp = _grasp(scene, np.cross(UP, out) if mistaken else None)
+    start, fingers = grasp.base_from_tcp[:3, 3], grasp.base_from_tcp[:3, 0]
     if abs(float(fingers @ out)) > s.along_fingers:
         out = fingers * np.sign(float(fingers @ out))
-    end = pose(grasp.base_from_tcp[:3, :3], start + float((scene.points["target"] - start) @ out) * out)
+    length = float(np.linalg.norm((scene.points["target"] - start)[:2]))
+    end = pose(grasp.base_from_tcp[:3, :3], start + length * out)
     return [
         *_pick(scene, grasp),
         _holding(s, "target", end, s.pull),

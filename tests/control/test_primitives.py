@@ -337,6 +337,34 @@ def test_no_single_point_bends_a_pull() -> None:
         assert pulled @ way / np.linalg.norm(pulled) > np.cos(np.radians(8))
 
 
+def pulled_from_a_host(way: tuple[float, float]) -> tuple[FloatArray, FloatArray]:
+    """The way (2,) of a pull told to go along `way`, and the closing axis (3,); the stick points along -x."""
+    frame = render([Box((0.6, 0.0), (0.12, 0.12, 0.05)), Box((0.51, 0.0), (0.06, 0.02, 0.03))])
+    affordance = replace(
+        simple(frame, grasp=(0.51, 0.0, 0.03), target=(0.51 + 0.1 * way[0], 0.1 * way[1], 0.0)),
+        grasp_yaw=image_yaw(frame, (0.51, 0.0, 0.03), (-way[1], way[0], 0.0)),
+    )
+    phases = by_phase(plan("pull", affordance, frame, PLAIN))
+    pulled = (position(phases["target"]) - position(phases["grasp"]))[:2]
+    return pulled, phases["grasp"].base_from_tcp[:3, 1]
+
+
+@pytest.mark.parametrize("way", [(0.0, 1.0), (0.0, -1.0), (0.6, 0.8), (1.0, 0.0)])
+def test_when_the_way_out_is_mistaken_expect_a_pull_away_from_what_holds_the_thing(
+    way: tuple[float, float],
+) -> None:
+    pulled, closing = pulled_from_a_host(way)
+    assert np.linalg.norm(pulled) == pytest.approx(0.1, abs=0.02)
+    assert -pulled[0] / np.linalg.norm(pulled) > np.cos(np.radians(12))
+    assert abs(closing[1]) > np.cos(np.radians(12))
+
+
+def test_a_way_out_roughly_away_from_the_host_is_believed() -> None:
+    way = np.array([-0.94, 0.34])
+    pulled, _ = pulled_from_a_host((-0.94, 0.34))
+    assert pulled @ way / np.linalg.norm(pulled) > np.cos(np.radians(5))
+
+
 def test_refinement_moves_the_grasp_onto_the_handle() -> None:
     frame = render([Box((0.5, 0.0), (0.02, 0.2, 0.03))])
     affordance = replace(
