@@ -281,9 +281,14 @@ class HeatmapKeypointModel(PreTrainedModel):
             parameter.data = parameter.data.clone()
         return model.eval()
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:  # noqa: ANN401  transformers' own
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        *args: Any,  # noqa: ANN401  transformers' own
+        **options: Any,  # noqa: ANN401
+    ) -> None:
         """Write the model, and checksums that `load` compares: safetensors load a flipped bit silently."""
-        super().save_pretrained(save_directory, **options)
+        super().save_pretrained(save_directory, *args, **options)
         write_sums(Path(save_directory), ("config.json", "model.safetensors"))
 
     @cached_property

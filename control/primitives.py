@@ -384,10 +384,10 @@ def _pull(scene: _Scene) -> list[Waypoint]:
     ahead = [scene.points[name] - start for name in STROKE if name in scene.points]
     out = unit(np.sum(ahead, axis=0), s.least_direction, "grasp and the points ahead of it")
     away = scene.points.away("grasp", s.pull_look, s.support_height + s.least_rise)
-    mistaken = away is not None and float(away @ out) < s.away
-    if mistaken:
-        out = away
-    grasp = _grasp(scene, np.cross(UP, out) if mistaken else None)
+    closing = None
+    if away is not None and float(away @ out) < s.away:
+        out, closing = away, np.cross(UP, away)
+    grasp = _grasp(scene, closing)
     start, fingers = grasp.base_from_tcp[:3, 3], grasp.base_from_tcp[:3, 0]
     if abs(float(fingers @ out)) > s.along_fingers:
         out = fingers * np.sign(float(fingers @ out))
