@@ -264,7 +264,7 @@ class HeatmapKeypointModel(PreTrainedModel):
 
         Raises:
             FileNotFoundError: no model lies there; the message names the directory.
-            ValueError: the weights are not those of the configuration, the message names one at fault.
+            ValueError: the weights are not those of the configuration; the message names one at fault.
             DamagedFileError: a file is not as it was written; the message names it.
         """
         if not (directory / "config.json").is_file():

@@ -263,14 +263,18 @@ def _draw_grafts(
     rng: np.random.Generator,
 ) -> list[Drawn]:
     """Parts of everything but the loose tool, clear of what is already there."""
+    if config.share == 0:
+        return []
     tool, taken = tool_group(scene.anchors), elsewhere.copy()
     places = [np.zeros_like(elsewhere) for _ in scene.groups]
     for instance, item in zip(scene.instances, moved, strict=True):
         places[instance.group] |= item.mask
     grafts: list[Drawn] = []
     for group, host in enumerate(places):
+        if group == tool:
+            continue
         others = np.logical_or.reduce([taken, *places[:group], *places[group + 1 :]])
-        graft = random_graft(config, host, others, rng) if group != tool else None
+        graft = random_graft(config, host, others, rng)
         if graft is not None:
             grafts.append(graft)
             taken |= graft.cover > 0

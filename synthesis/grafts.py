@@ -56,7 +56,7 @@ def random_graft(
         taken: (H, W), where something else is, or nothing may lie.
         rng: of the draws.
     """
-    if config.share == 0 or rng.random() >= config.share or not host.any():
+    if rng.random() >= config.share or not host.any():
         return None
     points = np.argwhere(host)[:, ::-1].astype(np.float64)
     axes = principal_axes(points)

@@ -193,7 +193,7 @@ def test_distractors_get_masks_of_their_own_and_keep_clear(photos: list[Labelled
 def test_provenance_tells_parent_looks_background_and_shadow(photos: list[LabelledImage]) -> None:
     origin = accepted(analysed(photos[0]), ComposeConfig(), 7, 1)[0].provenance
     assert (origin.source, origin.parent) == ("synthetic", "photo0")
-    assert {"mode", "objects", "extras", "background", "shadow"} <= set(origin.details)
+    assert {"mode", "objects", "cut", "extras", "background", "shadow"} <= set(origin.details)
 
 
 @pytest.mark.parametrize(

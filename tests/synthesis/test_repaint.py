@@ -174,6 +174,7 @@ def test_distractors_have_sides_darker_than_their_tops() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
         for shape in random_distractors(DistractorConfig(share=1.0), np.zeros((128, 128), np.bool_), [], rng):
+            assert not shape.relief[shape.cover == 0].any()  # holes show no edges of what was cut out
             brightness = shape.relief[shape.cover > 0.9]
             shaded += int(brightness.max() > 1.05 * brightness.min())
     assert shaded > 20
