@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from ..perception.frame import FloatArray
 from .plan import JointTrajectory
 
-ExecutionStatus = Literal["done", "halted", "stalled", "empty_grasp", "stopped"]
+ExecutionStatus = Literal["done", "halted", "stalled", "empty_grasp", "stopped", "rejected"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Execution:
 
     Attributes:
         status: done; halted by the safety gate; stalled (the arm did not follow); empty_grasp (the jaws
-            closed on nothing, or not at all); stopped by request.
+            closed on nothing, or not at all); stopped by request; rejected or aborted by the arm's own
+            controller.
         message: the reason when not done.
         sent: the joint commands that left the gate, (K, J).
         reasons: what the safety gate did, in order, without repeats.
@@ -69,7 +70,11 @@ class Arm(Protocol):
         ...
 
     def stop(self) -> None:
-        """Hold the present position and refuse further motion until the next `execute`."""
+        """Come to rest, and refuse to move until `resume`; from any thread, returns at once."""
+        ...
+
+    def resume(self) -> None:
+        """Allow motion again after a stop; nothing that was stopped is taken up again."""
         ...
 
 

@@ -50,7 +50,6 @@ def run(
         if gripped is not None and not told + EMPTY_WIDTH < width < gripped + OPENED_WIDTH:
             message = f"{trajectory.phase}: the object was lost, the jaws are at {width * 1000:.1f} mm"
             execution = replace(execution, status="empty_grasp", message=message)
-            arm.stop()
             break
         if progress is not None:
             progress(done, len(trajectories))

@@ -52,9 +52,7 @@ def joint_path(
         line = straight_line if waypoint.linear else joint_line
         pieces.append(line(kinematics, pieces[-1][-1], waypoint, settings))
     positions = np.concatenate(pieces)
-    tips = np.array([kinematics.forward(q)[:3, 3] for q in positions])
-    travel = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(tips, axis=0), axis=1))])
-    return JointPath(positions, travel)
+    return JointPath(positions, _travel(kinematics, positions))
 
 
 def straight_line(
@@ -88,15 +86,42 @@ def joint_line(
     An arm that starts out folded onto itself may unfold.
     """
     goal = kinematics.inverse(waypoint.base_from_tcp, start, waypoint.phase)
+    line, hit = _between(kinematics, start, goal, settings)
+    return line if hit is None else straight_line(kinematics, start, waypoint, settings)
+
+
+def posture_line(
+    kinematics: Kinematics, start: FloatArray, posture: FloatArray, settings: PathSettings
+) -> JointPath:
+    """The straight line in joint space from `start` (J,) to a posture (J,), rad.
+
+    Raises:
+        PlanError: something collides on the way.
+    """
+    line, hit = _between(kinematics, start, posture, settings)
+    if hit is not None:
+        raise PlanError(f"home: on the way there {hit}; move the arm clear by hand first")
+    positions = np.concatenate([start[None], line])
+    return JointPath(positions, _travel(kinematics, positions))
+
+
+def _between(
+    kinematics: Kinematics, start: FloatArray, goal: FloatArray, settings: PathSettings
+) -> tuple[FloatArray, str | None]:
+    """Samples (N, J) of a joint line, `start` left out, and what collides on it once the arm is unfolded."""
     count = max(2, int(np.ceil(np.abs(goal - start).max() / settings.joint_step)))
     line = start + np.linspace(0.0, 1.0, count + 1)[1:, None] * (goal - start)
     hits = [kinematics.collisions.find(q) for q in line]
     leaving = 0
     if kinematics.collisions.find(start) is not None:
         leaving = next((i for i, hit in enumerate(hits) if hit is None or TABLE in hit), 0)
-    if not any(hits[leaving:]):
-        return line
-    return straight_line(kinematics, start, waypoint, settings)
+    return line, next((hit for hit in hits[leaving:] if hit), None)
+
+
+def _travel(kinematics: Kinematics, positions: FloatArray) -> FloatArray:
+    """The TCP's way (N,) m along joint positions (N, J), from the first."""
+    tips = np.array([kinematics.forward(q)[:3, 3] for q in positions])
+    return np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(tips, axis=0), axis=1))])
 
 
 def _turns(base_from_start: FloatArray, base_from_goal: FloatArray) -> list[FloatArray]:

@@ -12,7 +12,7 @@ from ..perception.frame import FloatArray
 Primitive = Literal["grasp_and_use", "push", "hang", "pour", "pull"]
 PhaseName = Literal[
     "approach_grasp", "grasp", "close", "lift", "approach_contact", "pre_contact", "target", "tilt",
-    "post_contact", "release", "retreat",
+    "post_contact", "release", "retreat", "home",
 ]  # fmt: skip
 
 

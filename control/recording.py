@@ -8,8 +8,9 @@ import numpy as np
 
 from ..perception.frame import FloatArray
 from .arm import ArmState
-from .gated import ExecutionSettings, GatedArm
+from .gated import GatedArm
 from .safety import SafetyGate
+from .watch import ExecutionSettings
 
 
 class ArmFault(RuntimeError):

@@ -120,6 +120,11 @@ class SafetyGate:
         self._stopped = False
 
     @property
+    def stopped(self) -> bool:
+        """Whether the e-stop is latched."""
+        return self._stopped
+
+    @property
     def at_rest(self) -> bool:
         """Whether the last command let through has zero velocity."""
         return not self._velocities.any()
@@ -175,13 +180,19 @@ class SafetyGate:
         self._stamp = command.stamp
         return self._limit(np.asarray(command.positions, dtype=np.float64), dt)
 
-    def _fault(self, command: JointCommand | None, state: ArmState, now: float) -> str:
-        """Why a command cannot be considered at all; empty when it can."""
-        age = self.limits.max_age
+    def state_fault(self, state: ArmState, now: float) -> str:
+        """Why nothing may move in this state, `now` in seconds; empty when it may."""
         if not np.isfinite(state.positions).all():
             return f"state: positions are not finite: {state.positions}"
-        if not -EPSILON <= now - state.stamp <= age:
-            return f"state: stale, {now - state.stamp:.3f} s old (at most {age:g})"
+        if not -EPSILON <= now - state.stamp <= self.limits.max_age:
+            return f"state: stale, {now - state.stamp:.3f} s old (at most {self.limits.max_age:g})"
+        return ""
+
+    def _fault(self, command: JointCommand | None, state: ArmState, now: float) -> str:
+        """Why a command cannot be considered at all; empty when it can."""
+        fault, age = self.state_fault(state, now), self.limits.max_age
+        if fault:
+            return fault
         if command is None:
             return "command: none came in this period"
         if np.shape(command.positions) != self._velocities.shape:

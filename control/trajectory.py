@@ -14,7 +14,7 @@ from scipy.interpolate import CubicSpline
 from ..perception.frame import FloatArray
 from .kinematics import Kinematics
 from .limits import JointLimits
-from .path import JointPath, PathSettings, joint_path
+from .path import JointPath, PathSettings, joint_path, posture_line
 from .plan import JointTrajectory, MotionPlan, PlanError, Waypoint
 
 # Two poses nearer than this (metres, and entries of the rotation matrix) are one pose: the arm rests.
@@ -74,6 +74,25 @@ def plan_trajectories(
         except PlanError as error:
             failure = failure or error
     raise failure or PlanError("no turn of the plan is reachable")
+
+
+def plan_return(
+    kinematics: Kinematics,
+    start: FloatArray,
+    posture: FloatArray,
+    gripper_width: float,
+    settings: TrajectorySettings | None = None,
+) -> JointTrajectory:
+    """From wherever the arm rests, `start` (J,), back to a posture (J,), rad; the jaws stay as they are.
+
+    Raises:
+        PlanError: the way is not free.
+    """
+    settings = settings or TrajectorySettings()
+    limits = kinematics.limits.scaled(settings.limit_share)
+    path = posture_line(kinematics, start, posture, settings.path)
+    waypoint = Waypoint("home", kinematics.forward(posture), gripper_width)
+    return _trajectory(_timed(path, [waypoint], limits, settings), limits.names, waypoint)
 
 
 def _time_phases(

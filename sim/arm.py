@@ -8,10 +8,11 @@ from functools import cache
 import numpy as np
 
 from ..control.arm import ArmState
-from ..control.gated import ExecutionSettings, GatedArm
+from ..control.gated import GatedArm
 from ..control.kinematics import Kinematics
 from ..control.robot import panda_config
 from ..control.safety import SafetyGate, SafetyLimits
+from ..control.watch import ExecutionSettings
 from ..perception.frame import FloatArray
 from .world import ARM_JOINTS, FINGER_JOINTS, PANDA_URDF, World
 
