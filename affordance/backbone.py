@@ -94,7 +94,8 @@ class Backbone(nn.Module):
         first, second, third = TAPS
         # Depthwise convolutions take a third of the time with the channels last.
         pixels = ((images.float() - 127) / 128).contiguous(memory_format=torch.channels_last)
-        with torch.no_grad():
+        frozen = not self.stem.conv.weight.requires_grad
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             features = functional.relu6(self.stem(pixels))
             stride4 = _through(self.blocks[:first], features)
             stride8 = _through(self.blocks[first:second], stride4)

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,10 +92,14 @@ class AffordanceDataset:
             AffordanceDataset(tuple(i for i in self.items if i.provenance.parent not in first)),
         )
 
-    def save(self, directory: Path) -> None:
-        """Write to a new directory. Raises DatasetError when it already holds a data set."""
+    def save(self, directory: Path, progress: Callable[[int, int], None] | None = None) -> None:
+        """Write to a new directory; `progress` is called with (done, items).
+
+        Raises:
+            DatasetError: the directory holds a data set already.
+        """
         with DatasetWriter(directory) as writer:
-            writer.extend(self.items)
+            writer.extend(self.items, progress)
 
     @classmethod
     def load(cls, directory: Path, allow_partial: bool = False) -> AffordanceDataset:
@@ -110,9 +114,10 @@ class AffordanceDataset:
         """
         manifest = _read_manifest(directory)
         if not manifest["complete"] and not allow_partial:
+            finished = f"{len(manifest['shards'])} finished shards"
             raise DatasetError(
-                f"{directory}: the data set was cut off mid-write; its {len(manifest['shards'])} finished "
-                "shards can be read with allow_partial=True"
+                f"{directory}: the data set was cut off mid-write; go on with the run that wrote it "
+                f"(run.resume=true), or use its {finished} (allow_partial=true)"
             )
         items: list[LabelledImage] = []
         for name, digest in manifest["shards"].items():
@@ -158,9 +163,15 @@ class DatasetWriter:
             self._flush()
             self._publish(complete=True)
 
-    def extend(self, items: Sequence[LabelledImage]) -> None:
-        """Append records. Raises DatasetError on a bad record before anything of it is written."""
-        for item in items:
+    def extend(
+        self, items: Sequence[LabelledImage], progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Append records; `progress` is called with (done, items).
+
+        Raises:
+            DatasetError: a bad record, before anything of it is written.
+        """
+        for done, item in enumerate(items, start=1):
             check_item(item)
             if item.id in self._ids:
                 raise DatasetError(f"record {item.id}: the id occurs twice")
@@ -168,6 +179,8 @@ class DatasetWriter:
             self._pending.append(item)
             if len(self._pending) == self._shard_size:
                 self._flush()
+            if progress is not None:
+                progress(done, len(items))
 
     def _flush(self) -> None:
         if not self._pending:

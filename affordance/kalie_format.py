@@ -8,6 +8,7 @@ there. Points may lie outside the image after KALIE's crop; they are refused, or
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,12 +27,15 @@ _KEYS: dict[str, KeypointName] = {
 }
 
 
-def import_kalie(path: Path, outside: Outside = "refuse") -> AffordanceDataset:
+def import_kalie(
+    path: Path, outside: Outside = "refuse", progress: Callable[[int, int], None] | None = None
+) -> AffordanceDataset:
     """Read a `data_jsonformat.json` (or train/valid/test.json) with its images.
 
     Args:
         path: the JSON file; image paths in it are relative to its folder and may not leave it.
         outside: what to do with a point outside 0..999.
+        progress: called with (photos read, photos in all).
 
     Raises:
         DatasetError: naming the file, entry and point at fault.
@@ -42,9 +46,12 @@ def import_kalie(path: Path, outside: Outside = "refuse") -> AffordanceDataset:
         raise DatasetError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(entries, dict):
         raise DatasetError(f"{path}: expected an object of entries, got {type(entries).__name__}")
-    return AffordanceDataset(
-        tuple(_read_entry(path, name, entry, outside) for name, entry in entries.items())
-    )
+    items: list[LabelledImage] = []
+    for name, entry in entries.items():
+        items.append(_read_entry(path, name, entry, outside))
+        if progress is not None:
+            progress(len(items), len(entries))
+    return AffordanceDataset(tuple(items))
 
 
 def _read_entry(path: Path, name: str, entry: dict[str, Any], outside: Outside) -> LabelledImage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,8 @@ from .schema import KEYPOINT_NAMES, Affordance, Keypoint, KeypointName
 PCK_LEVELS = (0.02, 0.05, 0.10)
 # What a missing or invalid answer counts as: the diagonal of the unit image.
 WORST = math.sqrt(2)
-# Whether a predicted keypoint of image i lies on the right part.
-OnPart = Callable[[int, KeypointName, Keypoint], bool]
+# Where a keypoint of image i has to lie, bool (H, W); None when nobody can tell.
+PartOf = Callable[[int, KeypointName], NDArray[np.bool_] | None]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class PointMetrics:
         pck: share of errors within each of `PCK_LEVELS`, fractions of the image's side.
         on_part: share on the right part; NaN when nobody can tell.
         count: images that have the keypoint.
+        part_count: of these, those whose right part is known.
     """
 
     median: float
@@ -37,6 +39,7 @@ class PointMetrics:
     pck: Mapping[float, float]
     on_part: float
     count: int
+    part_count: int
 
 
 @dataclass(frozen=True)
@@ -81,17 +84,24 @@ def point_errors(
     return errors(predictions, [sample.affordance for sample in samples])
 
 
-def predict_all(model: KeypointModel, samples: Sequence[LabelledImage], chunk: int = 16) -> list[Prediction]:
-    """A model's answers on labelled images, `chunk` at a time."""
+def predict_all(
+    model: KeypointModel,
+    samples: Sequence[LabelledImage],
+    chunk: int = 16,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Prediction]:
+    """A model's answers to labelled images, `chunk` at a time; `progress` is called with (done, samples)."""
     out: list[Prediction] = []
     for first in range(0, len(samples), chunk):
         part = samples[first : first + chunk]
         out += model.predict([sample.rgb for sample in part], [sample.instruction for sample in part])
+        if progress is not None:
+            progress(len(out), len(samples))
     return out
 
 
 def summarise(
-    predictions: Sequence[Prediction], truths: Sequence[Affordance], on_part: OnPart | None = None
+    predictions: Sequence[Prediction], truths: Sequence[Affordance], part_of: PartOf | None = None
 ) -> Metrics:
     """Score answers against labels."""
     distances = errors(predictions, truths)
@@ -100,7 +110,7 @@ def summarise(
     right = np.where(labelled, distances <= PCK_LEVELS[-1], True).all(axis=1)
     return Metrics(
         points={
-            name: _point_metrics(distances[:, column], _part_hits(predictions, truths, name, on_part))
+            name: _point_metrics(distances[:, column], _part_hits(predictions, truths, name, part_of))
             for column, name in enumerate(KEYPOINT_NAMES)
         },
         presence=1 - _mean(answered ^ labelled),
@@ -119,17 +129,37 @@ def _part_hits(
     predictions: Sequence[Prediction],
     truths: Sequence[Affordance],
     name: KeypointName,
-    on_part: OnPart | None,
+    part_of: PartOf | None,
 ) -> NDArray[np.bool_]:
-    """Per image that has the keypoint, whether the answer lies on the right part; empty if unknown."""
-    if on_part is None:
-        return np.zeros(0, dtype=bool)
+    """Per image that has the keypoint on a known part, whether the answer lies there."""
     hits: list[bool] = []
     for index, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
-        if getattr(truth, name) is not None:
+        if part_of is not None and getattr(truth, name) is not None:
+            part = part_of(index, name)
             point: Keypoint | None = getattr(prediction.affordance or Affordance(), name)
-            hits.append(point is not None and on_part(index, name, point))
+            if part is not None:
+                hits.append(point is not None and bool(value_at(part, point)))
     return np.array(hits, dtype=bool)
+
+
+def labelled_objects(samples: Sequence[LabelledImage]) -> PartOf:
+    """The right part of a keypoint is the whole object that its label lies on, by the image's masks.
+
+    Nobody can tell where there are no masks, or where the label lies on no object (a point in free space).
+    """
+
+    def part_of(index: int, name: KeypointName) -> NDArray[np.bool_] | None:
+        masks, point = samples[index].masks, getattr(samples[index].affordance, name)
+        labelled = 0 if masks is None or point is None else value_at(masks, point)
+        return masks == labelled if labelled else None
+
+    return part_of
+
+
+def value_at(picture: NDArray[Any], point: Keypoint) -> Any:  # noqa: ANN401  whatever the picture holds
+    """What a picture (H, W) holds at a keypoint."""
+    height, width = picture.shape
+    return picture[math.floor(point.y * height), math.floor(point.x * width)]
 
 
 def _point_metrics(distances: NDArray[np.float64], hits: NDArray[np.bool_]) -> PointMetrics:
@@ -140,6 +170,7 @@ def _point_metrics(distances: NDArray[np.float64], hits: NDArray[np.bool_]) -> P
         pck={level: _mean(known <= level) for level in PCK_LEVELS},
         on_part=_mean(hits),
         count=len(known),
+        part_count=len(hits),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,27 @@ class Prediction:
     def valid(self) -> bool:
         """Whether there is an affordance."""
         return self.affordance is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        affordance = None if self.affordance is None else self.affordance.to_json()
+        return {
+            "affordance": affordance,
+            "confidence": dict(self.confidence),
+            "error": self.error,
+            "text": self.text,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_json` made.
+
+        Raises:
+            InvalidKeypoints: naming the key at fault.
+        """
+        found = data["affordance"]
+        affordance = None if found is None else Affordance.from_json(found)
+        return cls(affordance, data["confidence"], data["error"], data["text"])
 
 
 class KeypointModel(Protocol):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..perception.segmenters import GroundedSamConfig, PhotoSegmenterConfig
 from .heatmap import BASE_WEIGHTS, HeatmapKeypointModel
 from .model import KeypointModel
 from .moka import MokaConfig, MokaModel
@@ -30,15 +31,19 @@ ModelConfig = HeatmapModelConfig | TextModelConfig | MokaConfig
 MODELS: Mapping[str, type] = {"heatmap": HeatmapModelConfig, "text": TextModelConfig, "moka": MokaConfig}
 
 
-def build_model(config: ModelConfig) -> KeypointModel:
+def build_model(config: ModelConfig, segmenter: PhotoSegmenterConfig | None = None) -> KeypointModel:
     """The model of a config, ready to predict.
+
+    Args:
+        config: of the model.
+        segmenter: that MOKA looks for objects with; Grounding DINO and SAM by default.
 
     Raises:
         OSError: its weights cannot be had.
         ValueError: the config does not say enough to build it.
     """
     if isinstance(config, MokaConfig):
-        return MokaModel.load(config)
+        return MokaModel.load(config, segmenter or GroundedSamConfig())
     if isinstance(config, TextModelConfig):
         return TextKeypointModel.load(config)
     return HeatmapKeypointModel.load(config.weights or BASE_WEIGHTS)

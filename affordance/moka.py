@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.chat import ChatConfig, ask
-from ..perception.frame import BoolArray, ImageArray, Intrinsics, RgbdFrame
+from ..core.ranges import above, at_least, within
+from ..perception.frame import BoolArray, ImageArray
 from ..perception.marks import Marks, draw_marks, draw_numbers, propose_marks
 from ..perception.segmentation import Segmenter, TextPrompt
-from ..perception.segmenters import GroundedSamConfig, build_segmenter
+from ..perception.segmenters import PhotoSegmenterConfig, build_segmenter, check_names, photo_frame
 from .model import Prediction
 from .parse import load_object
 from .schema import Affordance, InvalidKeypoints, Keypoint
@@ -62,8 +63,7 @@ class MokaConfig:
 
     Attributes:
         chat: where the vision-language model is served.
-        segmenter: finds the objects in photos.
-        objects: what it looks for, e.g. [brush, tray].
+        objects: what the segmenter looks for in the photo, e.g. [brush, tray].
         marks: dots on each object.
         columns: of the grid.
         rows: of the grid.
@@ -78,7 +78,6 @@ class MokaConfig:
     chat: ChatConfig = field(
         default_factory=lambda: ChatConfig("http://127.0.0.1:8000/v1", "Qwen/Qwen2.5-VL-7B-Instruct")
     )
-    segmenter: GroundedSamConfig = field(default_factory=GroundedSamConfig)
     objects: tuple[str, ...] = ()
     marks: int = 6
     columns: int = 5
@@ -91,8 +90,13 @@ class MokaConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or self.marks < 1:
-            raise ValueError("attempts and marks must be at least 1")
+        at_least(self, 1, "attempts", "marks")
+        at_least(self, 0, "above", "seed")
+        above(self, 0, "temperature")
+        within(self, 0, math.pi / 2, "tilt")
+        # Tiles are named by a letter and two digits.
+        within(self, 1, 26, "columns")
+        within(self, 1, 99, "rows")
 
 
 class Choice(NamedTuple):
@@ -129,15 +133,14 @@ class MokaModel:
         self.segment = segment
 
     @classmethod
-    def load(cls, config: MokaConfig) -> Self:
-        """The model with the config's own segmenter.
+    def load(cls, config: MokaConfig, segmenter: PhotoSegmenterConfig) -> Self:
+        """The model with a segmenter that finds the config's objects in photos.
 
         Raises:
-            ValueError: no objects are named.
+            ValueError: no objects are named, or the segmenter reads no names.
         """
-        if not config.objects:
-            raise ValueError("objects: name what to look for in the photo, e.g. objects=[brush,tray]")
-        return cls(config, find_in_photos(build_segmenter(config.segmenter), config.objects))
+        check_names(segmenter, config.objects, "model.objects")
+        return cls(config, find_in_photos(build_segmenter(segmenter), config.objects))
 
     def predict(self, images: Sequence[NDArray[np.uint8]], instructions: Sequence[str]) -> list[Prediction]:
         """One prediction per (image, instruction) pair; see `affordance.model.KeypointModel`.
@@ -198,10 +201,7 @@ def find_in_photos(segmenter: Segmenter, names: Sequence[str]) -> Segment:
     prompts = [TextPrompt(name) for name in names]
 
     def segment(rgb: ImageArray) -> ImageArray:
-        height, width = rgb.shape[:2]
-        unknown = Intrinsics(width, height, fx=1.0, fy=1.0, cx=width / 2, cy=height / 2)
-        frame = RgbdFrame(rgb, np.full((height, width), np.nan, np.float32), unknown)
-        return segmenter.segment(frame, prompts).instance_map()
+        return segmenter.segment(photo_frame(rgb), prompts).instance_map()
 
     return segment
 

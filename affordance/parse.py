@@ -81,12 +81,18 @@ def parse_reply(text: str, fmt: ReplyFormat | None = None) -> Affordance:
     return Affordance(**points, **scalars)  # pyright: ignore[reportArgumentType]
 
 
-def format_reply(affordance: Affordance) -> str:
-    """Write the text answer in thousandths, millimetres and degrees; absent scalars are left out."""
-    data: dict[str, list[int] | int | None] = {}
+def format_reply(affordance: Affordance, fmt: ReplyFormat | None = None) -> str:
+    """Write the text answer that `parse_reply` reads.
+
+    Args:
+        affordance: heights and width are written in millimetres, angles in degrees; absent ones are left out.
+        fmt: units and order of its points; thousandths as [x, y] by default.
+    """
+    fmt = fmt or ReplyFormat()
+    data: dict[str, list[float] | int | None] = {}
     present = dict(affordance.keypoints())
     for name in KEYPOINT_NAMES:
-        data[name] = list(to_thousandths(present[name])) if name in present else None
+        data[name] = _write_point(present[name], fmt) if name in present else None
     for scalar in SCALAR_NAMES:
         value: float | None = getattr(affordance, scalar)
         if value is not None:
@@ -149,6 +155,18 @@ def _read_point(name: str, value: object, fmt: ReplyFormat) -> Keypoint | None:
         return Keypoint(_number("x", x) / scale, _number("y", y) / scale)
     except InvalidKeypoints as error:
         raise InvalidKeypoints(f"{name}: {error}") from None
+
+
+def _write_point(point: Keypoint, fmt: ReplyFormat) -> list[float]:
+    if fmt.units == "thousandths":
+        x, y = to_thousandths(point)
+    elif fmt.units == "pixels":
+        x, y = math.floor(point.x * fmt.width), math.floor(point.y * fmt.height)
+    else:
+        # To a thousandth of the image, and never onto its far border, which is outside.
+        scale = 100 if fmt.units == "percent" else 1
+        x, y = (scale * min(round(value * 1000), 999) / 1000 for value in (point.x, point.y))
+    return [x, y] if fmt.order == "xy" else [y, x]
 
 
 def _pixel(axis: str, value: object, size: int) -> float:

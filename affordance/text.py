@@ -1,4 +1,4 @@
-"""The text model: a vision-language model that answers the keypoints as JSON in thousandths.
+"""The text model: a vision-language model that answers the keypoints as JSON, in thousandths by default.
 
 Any `AutoModelForImageTextToText`, on its own or with a LoRA adapter from `text_finetune`. An answer that the
 strict parser refuses is asked for again, sampled, at most `attempts` times in all; what is still unusable is
@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from ..core.files import check_sums, write_sums
+from ..core.ranges import above, at_least
 from .encoding import squeeze, turn_axis
 from .model import Prediction
-from .parse import parse_reply
+from .parse import Order, ReplyFormat, Units, parse_reply
 from .schema import Affordance, InvalidKeypoints, KeypointName
 from .text_batch import PromptEncoder, PromptStyle, load_processor
 
@@ -46,6 +47,9 @@ class TextModelConfig:
         source: any AutoModelForImageTextToText on the Hugging Face hub, or a folder.
         adapter: folder of a LoRA adapter that `kalie finetune` wrote; null for the model as it is.
         prompt: chat (the model's own chat template) or prefix (image, text, newline: PaliGemma).
+        units: of the points in its answers; pixels are those of the square that it sees. The prompt asks for
+            them, tuning teaches them, and anything else is refused, never guessed.
+        order: whether a point is [x, y] or [y, x].
         image_size: images are squeezed to squares of this many pixels and not cut into tiles.
         dtype: of the weights.
         device: of torch, e.g. "cuda".
@@ -62,6 +66,8 @@ class TextModelConfig:
     source: str
     adapter: Path | None = None
     prompt: PromptStyle = "chat"
+    units: Units = "thousandths"
+    order: Order = "xy"
     image_size: int = 448
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"
@@ -75,17 +81,20 @@ class TextModelConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        counts = {name: getattr(self, name) for name in _COUNTS}
-        for name, value in counts.items():
-            if value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
-        if self.temperature <= 0:
-            raise ValueError(f"temperature={self.temperature} must be positive")
+        at_least(self, 1, "image_size", "lora_rank", "lora_alpha", "max_new_tokens", "attempts", "batch_size")
+        at_least(self, 0, "seed")
+        above(self, 0, "temperature")
+        if not self.lora_layers:
+            raise ValueError("lora_layers=[] must name one or more layers")
+
+    @property
+    def reply(self) -> ReplyFormat:
+        """How points are written in an answer."""
+        return ReplyFormat(self.units, self.order, self.image_size, self.image_size)
 
 
 # What peft writes of an adapter, beside a README.
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-_COUNTS = ("image_size", "lora_rank", "lora_alpha", "max_new_tokens", "attempts", "batch_size")
 
 
 class Reply(NamedTuple):
@@ -131,7 +140,7 @@ class TextKeypointModel:
         if config.adapter is not None:
             network = load_adapter(network, config.adapter).merge_and_unload()
         processor = load_processor(config.source)
-        encoder = PromptEncoder(processor, config.prompt, config.image_size, dtype)
+        encoder = PromptEncoder(processor, config.prompt, config.image_size, dtype, config.reply)
         return cls(network.to(config.device), encoder, config)
 
     def with_adapter(self, seed: int) -> Self:
@@ -232,7 +241,8 @@ class TextKeypointModel:
         ends = [len(self._text(reply.ids[: count + 1])) for count in range(len(reply.ids))]
         text = self._text(reply.ids)
         try:
-            affordance = _unsqueezed(parse_reply(text), width=rgb.shape[1], height=rgb.shape[0])
+            affordance = parse_reply(text, self.encoder.reply)
+            affordance = _unsqueezed(affordance, width=rgb.shape[1], height=rgb.shape[0])
         except InvalidKeypoints as error:
             return Prediction(None, error=str(error), text=text)
         return Prediction(affordance, point_confidence(affordance, text, ends, reply.log_probs), text=text)

@@ -22,6 +22,8 @@ from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.processing_utils import ProcessorMixin
 
+from .parse import ReplyFormat
+
 PromptStyle = Literal["chat", "prefix"]
 # Labels of tokens that are no part of an answer; the cross-entropy leaves them out.
 IGNORED = -100
@@ -30,8 +32,8 @@ _ANSWER_FILL = {"attention_mask": 1, "token_type_ids": 1, "mm_token_type_ids": 0
 
 TASK = """You see a robot's table from above. The robot has one arm with a two-finger gripper.
 Its task: {instruction}
-Say where it has to act. Every point is [x, y] in thousandths of the picture: x from 0 (left) to 999 \
-(right), y from 0 (top) to 999 (bottom). Write null for a point that the task does not need.
+Say where it has to act. Every point is {pair} in {units} of the picture: x from 0 (left) to {right} \
+(right), y from 0 (top) to {bottom} (bottom). Write null for a point that the task does not need.
 grasp: where the fingers close.
 function: the part of the grasped thing that does the work.
 target: what that part must reach.
@@ -40,7 +42,20 @@ post_contact: a free spot to pass through after.
 Heights pre_height, target_height, post_height and gripper_width are in millimetres, grasp_yaw and \
 tool_tilt in degrees; leave out those that do not matter.
 Reply with one JSON object and nothing else, in this form:
-{{"grasp": [x, y], "function": [x, y], "target": [x, y], "pre_contact": [x, y], "post_contact": [x, y]}}"""
+{{"grasp": {pair}, "function": {pair}, "target": {pair}, "pre_contact": {pair}, "post_contact": {pair}}}"""
+
+
+def task_text(instruction: str, reply: ReplyFormat) -> str:
+    """What the model is asked, in words."""
+    units = "fractions" if reply.units == "fraction" else reply.units
+    last = {"thousandths": 999, "percent": 99.9, "fraction": 0.999}.get(reply.units)
+    return TASK.format(
+        instruction=instruction.strip(),
+        pair="[x, y]" if reply.order == "xy" else "[y, x]",
+        units=units,
+        right=reply.width - 1 if last is None else last,
+        bottom=reply.height - 1 if last is None else last,
+    )
 
 
 class PromptError(ValueError):
@@ -100,6 +115,7 @@ class PromptEncoder:
         style: "chat" for the model's own chat template, "prefix" for image, text, newline (PaliGemma).
         image_size: images are squeezed to squares of this many pixels.
         dtype: of the pixel values.
+        reply: how points are to be written; thousandths as [x, y] by default.
     """
 
     def __init__(
@@ -108,6 +124,7 @@ class PromptEncoder:
         style: PromptStyle,
         image_size: int,
         dtype: torch.dtype = torch.float32,
+        reply: ReplyFormat | None = None,
     ) -> None:
         # The parts are attributes that the base class does not declare.
         self.processor: Any = processor
@@ -115,6 +132,7 @@ class PromptEncoder:
         self.style = style
         self.image_size = image_size
         self.dtype = dtype
+        self.reply = reply or ReplyFormat()
 
     def prompts(self, images: Sequence[NDArray[np.uint8]], instructions: Sequence[str]) -> dict[str, Tensor]:
         """Inputs for generation, padded on the left.
@@ -159,7 +177,7 @@ class PromptEncoder:
         for token in (*self.tokenizer.all_special_tokens, self.processor.image_token):
             if token in instruction:
                 raise PromptError(f"instruction {instruction!r} holds the model's control token {token!r}")
-        text = TASK.format(instruction=instruction.strip())
+        text = task_text(instruction, self.reply)
         if self.style == "prefix":
             return self.processor.image_token + text
         content = [{"type": "image"}, {"type": "text", "text": text}]

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from ..core.checkpoint import CheckpointStore
+from ..core.ranges import above, at_least
 from .augment import AugmentConfig
 from .encoding import Batch, decode, encode
 from .finetune import ImageSource
 from .labels import LabelledImage
-from .parse import format_reply
+from .parse import ReplyFormat, format_reply
 from .text import TextKeypointModel, seeded
 from .text_batch import PromptEncoder, TextBatch, batch_loss
 from .training import (
@@ -66,8 +67,11 @@ class TextTrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed} must not be negative")
+        at_least(
+            self, 1, "steps", "batch_size", "micro_batch", "evaluate_every", "patience", "checkpoint_every"
+        )
+        at_least(self, 0, "warmup", "weight_decay", "seed")
+        above(self, 0, "learning_rate", "gradient_clip")
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,15 @@ class Lesson(NamedTuple):
 class LessonSource:
     """Draws lessons; the same images and variations that the embedded model is tuned on."""
 
-    def __init__(self, samples: Sequence[LabelledImage], image_size: int, config: TextFinetuneConfig) -> None:
-        """Images are kept as squares, no larger than the largest image is."""
+    def __init__(
+        self,
+        samples: Sequence[LabelledImage],
+        image_size: int,
+        config: TextFinetuneConfig,
+        reply: ReplyFormat | None = None,
+    ) -> None:
+        """Images are kept as squares, no larger than the largest image is; `reply`: see `format_reply`."""
+        self.reply = reply
         self.images = ImageSource(samples, _side(samples, image_size), config.augment)
 
     def __call__(self, count: int, generator: Generator) -> list[Lesson]:
@@ -106,7 +117,7 @@ class LessonSource:
         drawn = self.images.draw(count, generator)
         varied = self.images.vary(drawn, generator)
         lost = (drawn.in_view & ~varied.in_view).any(dim=1).tolist()
-        return [lesson(drawn if lost[row] else varied, row) for row in range(count)]
+        return [lesson(drawn if lost[row] else varied, row, self.reply) for row in range(count)]
 
 
 def _side(samples: Sequence[LabelledImage], image_size: int) -> int:
@@ -114,13 +125,13 @@ def _side(samples: Sequence[LabelledImage], image_size: int) -> int:
     return min(image_size, max((max(sample.rgb.shape[:2]) for sample in samples), default=image_size))
 
 
-def lesson(batch: Batch, row: int) -> Lesson:
-    """One row of a batch as a lesson."""
+def lesson(batch: Batch, row: int, reply: ReplyFormat | None = None) -> Lesson:
+    """One row of a batch as a lesson; `reply`: see `format_reply`."""
     present = batch.presence[row] > 0.5
     side = batch.images.shape[-1]
     affordance = decode(batch.points[row], batch.values[row], present, width=side, height=side)
     rgb = batch.images[row].round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-    return Lesson(rgb, batch.instructions[row], format_reply(affordance))
+    return Lesson(rgb, batch.instructions[row], format_reply(affordance, reply))
 
 
 def collate(encoder: PromptEncoder, lessons: Sequence[Lesson]) -> TextBatch:
@@ -205,7 +216,7 @@ def finetune_text(
     """
     config = config or TextFinetuneConfig()
     training = config.training
-    source = LessonSource(samples, model.config.image_size, config)
+    source = LessonSource(samples, model.config.image_size, config, model.encoder.reply)
     tuned = model.with_adapter(training.seed)
     state = start(tuned.network, training)
     resume(state, store)
@@ -304,7 +315,7 @@ def mean_loss(
 ) -> float:
     """Mean loss per answer token on labelled images as they are."""
     batch = encode(samples, _side(samples, encoder.image_size))
-    lessons = [lesson(batch, row) for row in range(len(samples))]
+    lessons = [lesson(batch, row, encoder.reply) for row in range(len(samples))]
     total, tokens = 0.0, 0
     for part in _micro_batches(encoder, lessons, micro_batch):
         total += float(batch_loss(network, part.to(device)))

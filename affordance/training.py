@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from torch import Generator, Tensor
 
 from ..core.checkpoint import CheckpointStore
+from ..core.ranges import above, at_least, within
 from .encoding import Batch
 from .heatmap import HeatmapKeypointModel
 from .loss import Loss, affordance_loss
@@ -62,8 +63,10 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed} must not be negative")
+        at_least(self, 1, "steps", "batch_size", "evaluate_every", "patience", "checkpoint_every")
+        at_least(self, 0, "backbone_rate", "warmup", "weight_decay", "seed")
+        above(self, 0, "learning_rate", "gradient_clip")
+        within(self, 0, 1, "average")
 
 
 class Schedule(Protocol):

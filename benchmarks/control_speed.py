@@ -1,24 +1,21 @@
 """Time to plan a whole motion, to pass the safety gate, and of forward and inverse kinematics.
 
-    python benchmarks/control_speed.py [--repeats 20] [--out FILE]
+    python benchmarks/control_speed.py [--out FILE] [--quick]
 
-Planning is held against its limit of 0.25 s, the gate against 50 microseconds a command, kinematics against
-PyBullet's own on the same arm and the same poses. Prints medians and ratios, and writes them with `--out`.
+Planning is held against its limit of 0.25 s, the gate against 50 microseconds a command (wall time);
+kinematics stands beside PyBullet's own on the same arm and the same poses (CPU time, in turns).
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pybullet as pb
 import pybullet_data
+from _measure import Measured, against_limit, cpu_seconds, in_turns, parser, report, wall_seconds
 from pybullet_utils.bullet_client import BulletClient
 from scipy.spatial.transform import Rotation
 
@@ -34,31 +31,6 @@ from kalie.perception.frame import FloatArray
 PLAN_SECONDS = 0.25
 GATE_SECONDS = 50e-6
 POSES = 100
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measurement beside its yardstick, seconds."""
-
-    what: str
-    seconds: float
-    yardstick: str
-    yardstick_seconds: float
-
-    @property
-    def ratio(self) -> float:
-        """Ours over the yardstick; below 1 is faster."""
-        return self.seconds / self.yardstick_seconds
-
-
-def median_seconds(function: Callable[[], object], repeats: int) -> float:
-    """Median wall time of a call."""
-    seconds = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - begin)
-    return float(np.median(seconds))
 
 
 def down(x: float, y: float, z: float, yaw: float) -> FloatArray:
@@ -85,23 +57,22 @@ def ten_waypoints() -> MotionPlan:
     )
 
 
-def gate_row(kinematics: Kinematics, home: FloatArray) -> Row:
+def gate(kinematics: Kinematics, home: FloatArray, count: int) -> Measured:
     """Commands of a slow motion, so that the gate does all of its checks."""
-    gate = SafetyGate(SafetyLimits(kinematics.limits), kinematics.forward)
-    gate.start(home, 0.0)
-    count = 5000
+    checks = SafetyGate(SafetyLimits(kinematics.limits), kinematics.forward)
+    checks.start(home, 0.0)
     moves = 0.1 * np.sin(np.arange(1, count + 1) * 1e-3)
     commands = [JointCommand(home + move, 0.01 * k) for k, move in enumerate(moves, start=1)]
     states = [ArmState(home, 0 * home, 0.08, command.stamp) for command in commands]
     seconds = []
     for command, state in zip(commands, states, strict=True):
         begin = time.perf_counter()
-        gate.check(command, state, command.stamp)
+        checks.check(command, state, command.stamp)
         seconds.append(time.perf_counter() - begin)
-    return Row("gate, a command", float(np.median(seconds)), "limit", GATE_SECONDS)
+    return against_limit("safety gate, a command", seconds, GATE_SECONDS)
 
 
-def kinematics_rows(kinematics: Kinematics, home: FloatArray, repeats: int) -> list[Row]:
+def poses(kinematics: Kinematics, home: FloatArray, rounds: int) -> list[Measured]:
     """Forward and inverse kinematics of random poses over the table, ours and PyBullet's.
 
     PyBullet's inverse iterates to 1e-4 m from one start, checks no collision and may miss; ours does neither.
@@ -137,38 +108,46 @@ def kinematics_rows(kinematics: Kinematics, home: FloatArray, repeats: int) -> l
                 residualThreshold=1e-4,
             )
 
-    forward = median_seconds(lambda: [kinematics.forward(home) for _ in goals], repeats) / POSES
-    inverse = median_seconds(lambda: [kinematics.inverse(goal, home) for goal in goals], repeats) / POSES
-    rows = [
-        Row("forward kinematics", forward, "PyBullet", median_seconds(bullet_forward, repeats) / POSES),
-        Row("inverse kinematics", inverse, "PyBullet", median_seconds(bullet_inverse, repeats) / POSES),
+    def forward() -> None:
+        for _ in goals:
+            kinematics.forward(home)
+
+    def inverse() -> None:
+        for goal in goals:
+            kinematics.inverse(goal, home)
+
+    measured = [
+        in_turns(
+            f"{name} kinematics, {POSES} poses",
+            partial(cpu_seconds, ours),
+            "PyBullet",
+            partial(cpu_seconds, theirs),
+            None,
+            rounds,
+        )
+        for name, ours, theirs in (
+            ("forward", forward, bullet_forward),
+            ("inverse", inverse, bullet_inverse),
+        )
     ]
     bullet.disconnect()
-    return rows
+    return measured
 
 
 def main() -> None:
     """Measure and report."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = parser(__doc__).parse_args()
+    repeats = 2 if options.quick else 20
     kinematics = Kinematics(panda_config(Path(pybullet_data.getDataPath()) / "franka_panda/panda.urdf"))
     home = np.array(kinematics.robot.posture)
     plan = ten_waypoints()
-    planning = median_seconds(lambda: plan_trajectories(plan, kinematics, home), options.repeats)
-    rows = [
-        Row("plan of 10 waypoints", planning, "limit", PLAN_SECONDS),
-        gate_row(kinematics, home),
-        *kinematics_rows(kinematics, home, max(1, options.repeats // 5)),
+    planning = wall_seconds(lambda: plan_trajectories(plan, kinematics, home), repeats)
+    measured = [
+        against_limit("plan of 10 waypoints", planning, PLAN_SECONDS),
+        gate(kinematics, home, 250 * repeats),
+        *poses(kinematics, home, repeats),
     ]
-    for row in rows:
-        sys.stdout.write(
-            f"{row.what:22} {row.seconds * 1e6:9.1f} us   {row.yardstick:9} "
-            f"{row.yardstick_seconds * 1e6:9.1f} us   ratio {row.ratio:.3f}\n"
-        )
-    if options.out is not None:
-        options.out.write_text(json.dumps([vars(row) | {"ratio": row.ratio} for row in rows], indent=2))
+    report(measured, options.out)
 
 
 if __name__ == "__main__":

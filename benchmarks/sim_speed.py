@@ -1,36 +1,33 @@
-"""How fast the simulator is beside its yardsticks; prints ratios, JSON last.
+"""How fast the simulator is beside its yardsticks.
 
-    python benchmarks/sim_speed.py
+    python benchmarks/sim_speed.py [--out FILE] [--quick]
     python benchmarks/sim_speed.py --panda-gym PATH/TO/python    # an environment of its own with panda-gym
 
-* camera: `World.render` beside the bare `getCameraImage` call with the same matrices (at most 1.1)
-* step: `ManipulationEnv.step` beside the same physics steps and motor commands on raw Bullet (at most 1.2)
-* step against panda-gym's PandaReach, on the same scene with as many physics steps: at least 1.3 times as
-  many control steps a second
-* reset: restoring a scene, beside loading it anew
-* episode: stage, plan, move and judge, without prediction (at most 1 s)
+* camera: `World.render` beside the bare `getCameraImage` call with the same matrices. Staged scenes have cast
+  shadows, which need a second drawing, as seen from the light; so a frame with shadows stands beside one bare
+  call, and beside both.
+* step: `ManipulationEnv.step` beside the same physics steps and motor commands on raw Bullet
+* step against panda-gym's PandaReach, on the same scene with as many physics steps: control steps a second
+* reset: restoring a scene, beside building it anew (its objects reloaded, settled and dressed)
 
-Both sides take turns in blocks of calls; a ratio is the median over the pairs of blocks, a time the fastest.
+Both sides take turns in blocks of calls. CPU time.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import subprocess
-import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import pybullet as pb
+from _measure import Aim, Measured, cpu_seconds, in_turns, parser, report
 
+from kalie.sim.camera import Camera
 from kalie.sim.env import PERIOD, ManipulationEnv
-from kalie.sim.episode import act, oracle
-from kalie.sim.registry import task
-from kalie.sim.staging import stage
+from kalie.sim.shadows import light_camera
 from kalie.sim.task import Judgement, Scene
 from kalie.sim.world import (
     ARM_FORCES,
@@ -38,6 +35,7 @@ from kalie.sim.world import (
     FINGER_FORCE,
     FINGER_JOINTS,
     FINGER_OPEN,
+    TABLE,
     TCP_LINK,
     World,
     WorldConfig,
@@ -55,6 +53,8 @@ for line in sys.stdin:
     print("SECONDS", time.process_time() - start, flush=True)
 """
 BLOCK = 20
+CAMERA_AIM, STEP_AIM, RESET_AIM = Aim("most", 1.1), Aim("most", 1.2), Aim("most", 1.0)
+PANDA_GYM_AIM = Aim("least", 1.3)
 
 
 class Reach:
@@ -74,54 +74,38 @@ class Reach:
         return Judgement(distance < 0.05, {"distance": distance})
 
 
-class Compared(NamedTuple):
-    """CPU seconds of one call of each side, and the median ratio of ours to theirs."""
-
-    ours: float
-    theirs: float
-    ratio: float
-
-
-def timed(call: Callable[[], object], count: int) -> float:
-    """CPU seconds of so many calls."""
-    start = time.process_time()
-    for _ in range(count):
-        call()
-    return time.process_time() - start
-
-
-def compare(
-    ours: Callable[[int], float], theirs: Callable[[int], float], rounds: int, block: int = 1
-) -> Compared:
-    """Compare two functions from a number of calls to CPU seconds, in turns."""
-    pairs = [(ours(block), theirs(block)) for _ in range(rounds)]
-    fastest = (min(side) / block for side in zip(*pairs, strict=True))
-    return Compared(*fastest, statistics.median(mine / other for mine, other in pairs))
+def camera(rounds: int) -> list[Measured]:
+    """One frame without shadows and one as staged scenes have it, each beside bare calls."""
+    with closing(ManipulationEnv("sweep")) as env:
+        env.reset(seed=0)
+        world, staged = env.world, env.world.lighting
+        centre = ((TABLE.near + TABLE.far) / 2, (TABLE.left + TABLE.right) / 2, 0.0)
+        light = light_camera(staged.direction, centre, world.config.camera.size)
+        one, two = partial(bare, world, [world.camera]), partial(bare, world, [world.camera, light])
+        measured = []
+        for what, shadow, yardstick, call in (
+            ("camera frame, no shadows", 0.0, "bare renderer call", one),
+            ("camera frame with shadows", staged.shadow, "bare renderer call", one),
+            ("camera frame with shadows", staged.shadow, "the two bare calls that shadows need", two),
+        ):
+            world.lighting = replace(staged, shadow=shadow)
+            ours = partial(cpu_seconds, world.render)
+            measured.append(in_turns(what, ours, yardstick, partial(cpu_seconds, call), CAMERA_AIM, rounds))
+    return measured
 
 
-def camera() -> dict[str, float]:
-    """One frame, ours and bare."""
-    env = ManipulationEnv("sweep")
-    env.reset(seed=0)
-    world = env.world
-    # Shadows are this project's own addition; the yardstick draws none.
-    world.lighting = type(world.lighting)(shadow=0.0)
-    size = world.config.camera.size
-    matrices = world.camera.view_matrix(), world.camera.projection_matrix()
-
-    def bare() -> None:
+def bare(world: World, cameras: list[Camera]) -> None:
+    """What the renderer itself needs for a picture from each camera."""
+    for view in cameras:
+        size, matrices = view.config.size, (view.view_matrix(), view.projection_matrix())
         world.bullet.getCameraImage(size, size, *matrices, shadow=0, renderer=pb.ER_TINY_RENDERER)
-
-    ours, theirs, ratio = compare(partial(timed, world.render), partial(timed, bare), 40)
-    env.close()
-    return {"camera_ms": 1e3 * ours, "bare_camera_ms": 1e3 * theirs, "camera_ratio": ratio}
 
 
 def random_actions() -> Iterator[np.ndarray]:
     """Arm actions with the jaws held open: panda-gym's Reach does not move them either."""
-    actions = np.random.default_rng(0).uniform(-1, 1, (1000, 8)).astype(np.float32)
-    actions[:, 7] = 1
-    return iter(actions)
+    rng = np.random.default_rng(0)
+    while True:
+        yield np.append(rng.uniform(-1, 1, 7), 1.0).astype(np.float32)
 
 
 def raw_step(world: World, targets: list[float], substeps: int) -> None:
@@ -141,38 +125,35 @@ def raw_step(world: World, targets: list[float], substeps: int) -> None:
     world.bullet.getJointStates(world.robot, (*ARM_JOINTS, *FINGER_JOINTS))
 
 
-def steps() -> dict[str, float]:
+def steps(rounds: int) -> Measured:
     """One control step, ours and raw, moving alike in two copies of one scene."""
-    env, copy = ManipulationEnv("sweep"), ManipulationEnv("sweep")
-    env.reset(seed=0)
-    copy.reset(seed=0)
-    substeps = round(PERIOD / env.world.config.time_step)
-    actions = random_actions()
-    reached: list[list[float]] = []
+    with closing(ManipulationEnv("sweep")) as env, closing(ManipulationEnv("sweep")) as copy:
+        env.reset(seed=0)
+        copy.reset(seed=0)
+        substeps = round(PERIOD / env.world.config.time_step)
+        actions, reached = random_actions(), list[list[float]]()
 
-    def ours() -> None:
-        observation, *_ = env.step(next(actions))
-        reached.append(observation["arm"][:7].tolist())
+        def ours() -> None:
+            observation, *_ = env.step(next(actions))
+            reached.append(observation["arm"][:7].tolist())
 
-    def theirs() -> None:
-        raw_step(copy.world, reached.pop(0), substeps)
+        def theirs() -> None:
+            raw_step(copy.world, reached.pop(0), substeps)
 
-    step, raw, ratio = compare(partial(timed, ours), partial(timed, theirs), 40, BLOCK)
-    restored = min(timed(env.reset, 20) / 20 for _ in range(5))
-    rebuilt = min(timed(lambda: env.reset(seed=0), 1) for _ in range(5))
-    env.close()
-    copy.close()
-    return {
-        "step_ms": 1e3 * step,
-        "raw_step_ms": 1e3 * raw,
-        "step_ratio": ratio,
-        "reset_ms": 1e3 * restored,
-        "rebuild_ms": 1e3 * rebuilt,
-    }
+        sides = partial(cpu_seconds, ours), "raw Bullet, the same motion", partial(cpu_seconds, theirs)
+        return in_turns("environment step", *sides, STEP_AIM, rounds, BLOCK)
 
 
-def panda_gym(python: str) -> dict[str, float]:
-    """Control steps per CPU second, ours over panda-gym's, with equal physics on the same bare scene."""
+def resets(rounds: int) -> Measured:
+    """The same scene again, restored and built anew."""
+    with closing(ManipulationEnv("sweep")) as env:
+        env.reset(seed=0)
+        restored, rebuilt = partial(cpu_seconds, env.reset), partial(cpu_seconds, lambda: env.reset(seed=0))
+        return in_turns("reset, scene restored", restored, "scene built anew", rebuilt, RESET_AIM, rounds)
+
+
+def panda_gym(python: str, rounds: int) -> Measured:
+    """Control steps a second, ours over panda-gym's, with equal physics on the same bare scene."""
     command = [python, "-c", PANDA_GYM]
     with subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
@@ -184,17 +165,15 @@ def panda_gym(python: str) -> dict[str, float]:
         actions = random_actions()
 
         def theirs(count: int) -> float:
-            print(count, file=process.stdin)
+            assert process.stdin is not None  # noqa: S101
+            process.stdin.write(f"{count}\n")
             return answer(process, "SECONDS")
 
-        ours, other, ratio = compare(partial(timed, lambda: env.step(next(actions))), theirs, 40, BLOCK)
+        ours: Callable[[int], float] = partial(cpu_seconds, lambda: env.step(next(actions)))
+        what = "environment steps a second, bare scene"
+        measured = in_turns(what, ours, "panda-gym, the same scene", theirs, PANDA_GYM_AIM, rounds, BLOCK)
         env.close()
-    return {
-        "reach_step_ms": 1e3 * ours,
-        "panda_gym_step_ms": 1e3 * other,
-        "panda_gym_substeps": substeps,
-        "steps_against_panda_gym": 1 / ratio,
-    }
+    return measured
 
 
 def answer(process: subprocess.Popen[str], name: str) -> float:
@@ -206,29 +185,16 @@ def answer(process: subprocess.Popen[str], name: str) -> float:
     raise RuntimeError(f"panda-gym's process ended before it said {name}")
 
 
-def episodes() -> dict[str, float]:
-    """CPU seconds of the fastest and the median oracle episode of the test split."""
-    world, sweep, seconds = World(), task("sweep"), []
-    for seed in range(6):
-        start = time.process_time()
-        staged = stage(world, sweep, "test", seed)
-        act(world, staged, oracle(staged))
-        seconds.append(time.process_time() - start)
-    world.close()
-    return {"episode_fastest_s": min(seconds), "episode_median_s": statistics.median(seconds)}
-
-
 def main() -> None:
-    """Measure everything and print it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--panda-gym", metavar="PYTHON", help="interpreter that has panda-gym installed")
-    arguments = parser.parse_args()
-    results = {**camera(), **steps(), **episodes()}
-    if arguments.panda_gym:
-        results.update(panda_gym(arguments.panda_gym))
-    print(json.dumps({name: round(value, 4) for name, value in results.items()}, indent=1))  # noqa: T201
+    """Measure and report."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--panda-gym", metavar="PYTHON", help="interpreter that has panda-gym installed")
+    options = arguments.parse_args()
+    rounds = 2 if options.quick else 40
+    measured = [*camera(rounds), steps(rounds), resets(2 if options.quick else 10)]
+    if options.panda_gym:
+        measured.append(panda_gym(options.panda_gym, rounds))
+    report(measured, options.out)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,10 @@ from pathlib import Path
 from ..affordance.finetune import FinetuneConfig, finetune
 from ..affordance.heatmap import HeatmapKeypointModel
 from ..affordance.labels import LabelledImage
+from ..affordance.models import HeatmapModelConfig, ModelConfig
+from ..affordance.training import Log
+from ..perception.segmentation import TabletopConfig
+from ..perception.segmenters import SegmenterConfig
 from ..sim.annotate import Photographer
 from ..sim.benchmark import ArmName, Predictor, from_chance, from_model, from_oracle
 from ..sim.objects import Split
@@ -19,6 +23,7 @@ from ..sim.user_objects import load_families
 from ..sim.world import World
 from ..synthesis.compose import ComposeConfig, Mode, for_task
 from ..synthesis.pipeline import SynthesisConfig, synthesise
+from ._models import scene_predictor
 
 # Photos of these seeds are never test scenes, whose seeds start at a million.
 _RENDERED_SEED = 7_000
@@ -81,11 +86,10 @@ def photograph(
     seed: int,
     split: Split = "train",
     families: Registry | None = None,
-    progress: Progress | None = None,
 ) -> list[LabelledImage]:
     """Labelled photos of a task, with the clicks of a human annotator."""
     photographer = Photographer(world, task(name), split, families or Registry())
-    return photographer.photograph(count, seed, progress)
+    return photographer.photograph(count, seed)
 
 
 def multiply(
@@ -96,11 +100,12 @@ def multiply(
     mode: Mode = "full",
     workers: int = 1,
     progress: Progress | None = None,
+    folder: Path | None = None,
 ) -> list[LabelledImage]:
-    """The photos and as many synthetic children as make `images` in all."""
+    """The photos and as many synthetic children as make `images` in all; `folder` keeps them one by one."""
     compose = for_task(ComposeConfig(mode=mode), name)
     config = SynthesisConfig(count=images - len(photos), compose=compose, workers=workers)
-    return [*photos, *synthesise(photos, config, seed, progress=progress)]
+    return [*photos, *synthesise(photos, config, seed, folder=folder, progress=progress)]
 
 
 def training_set(
@@ -134,16 +139,31 @@ def learn(
     seed: int,
     budget: Budget,
     progress: Progress | None = None,
+    log: Log | None = None,
 ) -> HeatmapKeypointModel:
     """The base model tuned on an arm's images; only these differ (and `photos` goes unaugmented)."""
     config = replace(budget.finetune, training=replace(budget.finetune.training, seed=seed))
     if arm == "photos":
         config = replace(config, augment=None)
-    return finetune(HeatmapKeypointModel.load(), samples, config=config, progress=progress).eval()
+    return finetune(HeatmapKeypointModel.load(), samples, config=config, progress=progress, log=log).eval()
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """What arm `zero_shot` answers with, as it is."""
+
+    model: ModelConfig = field(default_factory=HeatmapModelConfig)
+    segmenter: SegmenterConfig = field(default_factory=TabletopConfig)
 
 
 def predictor(
-    world: World, name: TaskName, arm: ArmName, seed: int, budget: Budget, families: Registry | None = None
+    world: World,
+    name: TaskName,
+    arm: ArmName,
+    seed: int,
+    budget: Budget,
+    families: Registry | None = None,
+    zero_shot: ZeroShot | None = None,
 ) -> Predictor:
     """Where an arm's keypoints come from, learning included."""
     if arm == "oracle":
@@ -151,6 +171,7 @@ def predictor(
     if arm == "random":
         return from_chance(seed)
     if arm == "zero_shot":
-        return from_model(HeatmapKeypointModel.load())
+        asked = zero_shot or ZeroShot()
+        return scene_predictor(asked.model, asked.segmenter)
     samples = training_set(world, name, arm, seed, budget, families)
     return from_model(learn(arm, samples, seed, budget))

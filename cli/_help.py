@@ -30,7 +30,7 @@ def print_help(usage: str, verbs: Mapping[str, str]) -> None:
 
 
 def print_verb_help(name: str, line: str, verb: Verb) -> None:
-    """Print one verb's groups, keys, defaults and examples."""
+    """Print one verb's groups, recipes, keys, defaults and examples."""
     from ..core.config import MISSING, TARGET, defaults_of, flatten
 
     schema = verb.schema(name)
@@ -45,6 +45,8 @@ def print_verb_help(name: str, line: str, verb: Verb) -> None:
             table.add_row(group, escape(", ".join([*own, *from_files])))
         console.print(table)
         console.print()
+    if recipes := schema.recipes():
+        console.print(f"[bold]Recipes[/] (experiment=NAME): {escape(', '.join(recipes))}\n")
     nodes: dict[str, Any] = defaults_of(verb.config)
     for group, choices in verb.groups.items():
         nodes[group] = defaults_of(next(iter(choices.values())))

@@ -12,7 +12,7 @@ from ..core.stats import Interval
 from ..sim.benchmark import CEILINGS, FLOORS, ArmName, Comparison, Score
 
 ARM_TITLES: dict[ArmName, str] = {
-    "zero_shot": "base model, no task images",
+    "zero_shot": "no task images: the model as it is",
     "photos": "labelled photos, no augmentation",
     "photos_augmented": "labelled photos + augmentation",
     "geometry_only": "labelled photos + geometry-only synthesis",

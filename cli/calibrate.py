@@ -1,4 +1,4 @@
-"""Calibrate a camera, and where it is on or beside the robot, from photos of a ChArUco board."""
+"""Calibrate a camera and its place at the robot by photos of a ChArUco board; or make the board to print."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from PIL import Image
+from rich.console import Console
 
-from ..core.files import write_json
+from ..core.files import atomic_path, write_json
 from ..core.progress import progress_bar
+from ..core.ranges import within
 from ..core.report import Picture, Report
 from ..core.runs import Run, RunConfig
 from ..perception.calibration import (
@@ -33,6 +36,10 @@ from ..perception.charuco import BoardView, CalibrationError, CharucoConfig, boa
 from ..perception.frame import FloatArray, ImageArray, Intrinsics
 from ._verb import Verb
 
+METRES_PER_INCH = 0.0254
+# Kinds of file that keep the board's size, and what Pillow calls them.
+PRINTABLE = {".png": "PNG", ".pdf": "PDF"}
+
 
 @dataclass(frozen=True)
 class CalibrateConfig:
@@ -40,6 +47,8 @@ class CalibrateConfig:
 
     Attributes:
         session: JSON file that lists images and hand poses; images lie beside it.
+        draw: instead of calibrating, write the board to this file, .png or .pdf, to be printed at 100 %.
+        dpi: dots an inch of that file.
         setup: eye_to_hand (camera fixed, board on the hand), eye_in_hand (camera on the hand, board fixed)
             or intrinsics (no robot).
         board: the printed board.
@@ -48,7 +57,9 @@ class CalibrateConfig:
         run: where results go.
     """
 
-    session: Path
+    session: Path | None = None
+    draw: Path | None = None
+    dpi: int = 300
     setup: Literal["eye_to_hand", "eye_in_hand", "intrinsics"] = "eye_to_hand"
     board: CharucoConfig = field(default_factory=CharucoConfig)
     intrinsics: Path | None = None
@@ -56,15 +67,48 @@ class CalibrateConfig:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
+        within(self, 72, 1200, "dpi")
+        if (self.session is None) == (self.draw is None):
+            raise ValueError("session: pass session=FILE to calibrate, or draw=FILE to make the board")
+        if self.draw is not None and self.draw.suffix not in PRINTABLE:
+            raise ValueError(f"draw={self.draw}: must end in {' or '.join(PRINTABLE)}")
         if self.setup == "intrinsics" and self.intrinsics is not None:
             raise ValueError("setup=intrinsics calibrates intrinsics; leave intrinsics=null")
 
 
 def main(cfg: CalibrateConfig) -> None:
-    """Write intrinsics.json, extrinsics.json and the report into the run directory."""
+    """Draw the board, or calibrate."""
+    if cfg.draw is not None:
+        draw_board(cfg.board, cfg.draw, cfg.dpi)
+    elif cfg.session is not None:
+        calibrate(cfg, cfg.session)
+
+
+def draw_board(board: CharucoConfig, path: Path, dpi: int) -> None:
+    """Write the board as a picture that prints at its true size.
+
+    Args:
+        board: what is drawn.
+        path: a file of a kind that `PRINTABLE` has.
+        dpi: about so many dots an inch: a square gets a whole number of them.
+    """
+    pixels = round(board.square / METRES_PER_INCH * dpi)
+    exact = pixels * METRES_PER_INCH / board.square
+    with atomic_path(path) as temporary:
+        picture = Image.fromarray(board.image(pixels))
+        picture.save(temporary, PRINTABLE[path.suffix], dpi=(exact, exact), resolution=exact)
+    width, height = (1000 * count * board.square for count in (board.columns, board.rows))
+    Console().print(
+        f"{path}: {board.columns} x {board.rows} squares of {1000 * board.square:g} mm, "
+        f"{width:g} x {height:g} mm in all, {board.dictionary}. Print it at 100 % and measure a square."
+    )
+
+
+def calibrate(cfg: CalibrateConfig, path: Path) -> None:
+    """Write intrinsics.json, extrinsics.json and the report of a session into the run directory."""
     # Inputs are read before a run directory is made: a wrong file leaves nothing behind.
-    session = read_session(cfg.session)
-    hands = [] if cfg.setup == "intrinsics" else _hand_poses(cfg.session, session)
+    session = read_session(path)
+    hands = [] if cfg.setup == "intrinsics" else _hand_poses(path, session)
     known = None if cfg.intrinsics is None else load_intrinsics(cfg.intrinsics)
     images, views = _look(session, cfg.board)
     with Run.open("calibrate", cfg.run, cfg) as run:
@@ -165,6 +209,7 @@ VERB = Verb(
     CalibrateConfig,
     main,
     examples=(
+        "kalie calibrate draw=board.pdf",
         "kalie calibrate session=photos/session.json setup=intrinsics",
         "kalie calibrate session=photos/session.json board.columns=9 board.rows=14 board.square=0.02",
         "kalie calibrate session=wrist/session.json setup=eye_in_hand intrinsics=camera/intrinsics.json",

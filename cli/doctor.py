@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import platform
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from ..core.ranges import at_least
 from ..core.resources import usable_cores
+from ._ros_env import find_ros
 from ._verb import Verb
 
 LIBRARIES = ("torch", "transformers", "accelerate", "hydra-core", "pybullet", "pin", "ruckig", "av", "numpy")
-EXTRAS = {
-    "diffusion": "diffusers",
-    "sam": "segment_anything",
-    "ros": "rclpy",
-    "web": "playwright",
-    "ray": "ray",
-}
+PACKAGES = {"diffusion": "diffusers", "web": "playwright", "ray": "ray"}
+"""Extras that work where their package can be imported; `sam` and `ros` need more."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,7 @@ class DoctorConfig:
     least_free_gib: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.least_free_gib < 0:
-            raise ValueError(f"least_free_gib={self.least_free_gib} must not be negative")
+        at_least(self, 0, "least_free_gib")
 
 
 def versions() -> dict[str, str]:
@@ -51,6 +51,39 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "missing"
     return found
+
+
+def extras() -> dict[str, str]:
+    """Of every extra "installed" where what uses it can start, else what is wrong."""
+    checks: dict[str, Callable[[], object]] = {
+        **{extra: partial(_import, extra, package) for extra, package in PACKAGES.items()},
+        "sam": _import_sam,
+        "ros": find_ros,
+    }
+    found: dict[str, str] = {}
+    for extra, check in sorted(checks.items()):
+        try:
+            check()
+        except ImportError as error:
+            found[extra] = str(error)
+        else:
+            found[extra] = "installed"
+    return found
+
+
+def _import(extra: str, package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise ImportError(f"pip install 'kalie[{extra}]'")
+    importlib.import_module(package)
+
+
+def _import_sam() -> None:
+    """The segmenter's own check; whether the package is there is asked first, because that takes no torch."""
+    if importlib.util.find_spec("segment_anything") is None:
+        raise ImportError("pip install 'kalie[sam]', and torchvision of the same version and build as torch")
+    from ..perception.sam import import_segment_anything
+
+    import_segment_anything()
 
 
 def renderer() -> str:
@@ -93,9 +126,8 @@ def main(cfg: DoctorConfig) -> int:
     table = Table(box=None, show_header=False)
     for name, version in found.items():
         table.add_row(name, version)
-    for extra, module in EXTRAS.items():
-        present = importlib.util.find_spec(module) is not None
-        table.add_row(f"extra: {extra}", "installed" if present else f"pip install 'kalie\\[{extra}]'")
+    for extra, state in extras().items():
+        table.add_row(f"extra: {extra}", escape(state))
     if "torch" not in missing:
         table.add_row("torch threads", threads())
         table.add_row("accelerator", accelerator())

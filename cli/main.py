@@ -1,7 +1,8 @@
 """The `kalie` command: `kalie VERB group=choice key=value`.
 
-To add a verb, write one module, `cli/<verb>.py`; nothing else changes. The first line of its docstring is the
-verb's line in `kalie --help`; its `VERB` says the rest:
+To add a verb, write one module, `cli/<verb>.py`; nothing else changes. An underscore makes two words of it:
+`cli/ros_up.py` is `kalie ros up`. The first line of its docstring is the verb's line in `kalie --help`; its
+`VERB` says the rest:
 
     '''Measure how far a model's keypoints are from the labels.'''
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from ._verb import Verb
 
 USAGE = "kalie VERB [group=choice ...] [key=value ...] [--help] [--multirun] [--cfg] [--config-dir DIR]"
+HELP = ("--help", "-h", "help")
 
 
 class UsageError(ValueError):
@@ -69,13 +71,32 @@ def verb_names() -> list[str]:
     """Every verb, by its module's name; nothing is imported."""
     here = str(Path(__file__).parent)
     names = [module.name for module in pkgutil.iter_modules([here])]
-    return sorted(name for name in names if name != "main" and not name.startswith("_"))
+    return sorted(name.replace("_", " ") for name in names if name != "main" and not name.startswith("_"))
 
 
 def verb_line(name: str) -> str:
     """The first docstring line of a verb's module, read without importing it."""
-    source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    source = Path(__file__).with_name(f"{name.replace(' ', '_')}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+def verbs_of(group: str) -> list[str]:
+    """The verbs of two words that begin with `group`; none when there is no such group."""
+    return [name for name in verb_names() if name.startswith(f"{group} ")]
+
+
+def split_verb(argv: Sequence[str]) -> tuple[str, list[str]]:
+    """A command line's verb, of one word or two, and the arguments after it."""
+    words = 2 if verbs_of(argv[0]) else 1
+    return " ".join(argv[:words]), list(argv[words:])
+
+
+def listed_verbs(argv: Sequence[str]) -> list[str]:
+    """The verbs that a command line without a verb wants to see: all, or those of a group; none otherwise."""
+    words = [word for word in argv if word not in HELP]
+    if not words or argv[0] in HELP:
+        return verb_names()
+    return verbs_of(words[0]) if len(words) == 1 else []
 
 
 def load_verb(name: str) -> Verb:
@@ -88,7 +109,7 @@ def load_verb(name: str) -> Verb:
         from ..core.config import nearest
 
         raise UsageError(f"no verb {name!r}{nearest(name, verb_names())}")
-    return importlib.import_module(f".{name}", __package__).VERB
+    return importlib.import_module(f".{name.replace(' ', '_')}", __package__).VERB
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -113,6 +134,7 @@ def run_verb(name: str, arguments: Sequence[str]) -> int:
     """Check the whole config (every job of a multirun), then run the verb through Hydra."""
     options = parse(arguments)
     verb = load_verb(name)
+    options.overrides = verb.overrides(options.overrides)
     schema = verb.schema(name)
     if options.help:
         from ._help import print_verb_help
@@ -154,7 +176,8 @@ def _run_through_hydra(name: str, options: argparse.Namespace) -> int:
     arguments = sys.argv
     sys.argv = [f"kalie {name}", *options.overrides, *(["--multirun"] if options.multirun else [])]
     try:
-        hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name=name, version_base="1.3")(job)()
+        config_name = load_verb(name).schema(name).name
+        hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name=config_name, version_base="1.3")(job)()
     finally:
         sys.argv = arguments
     if failures:
@@ -175,28 +198,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Our own bars are enough: loading a model of 5 MB needs none.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     argv: list[str] = list(sys.argv[1:] if arguments is None else arguments)
-    if not argv or argv[0] in ("--help", "-h", "help"):
+    if names := listed_verbs(argv):
         from ._help import print_help
 
-        print_help(USAGE, {name: verb_line(name) for name in verb_names()})
+        print_help(USAGE, {name: verb_line(name) for name in names})
         return 0
     return _run_reporting(argv, wants_traceback=os.environ.get("HYDRA_FULL_ERROR") == "1")
 
 
 def _run_reporting(argv: list[str], wants_traceback: bool) -> int:
     """Run, with one line for every error that a user can mend; a bug keeps its traceback."""
+    from ._ros_env import StartAnew
+
     # Makes Hydra raise what it caught, instead of leaving the process with a message of its own.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    name, rest = split_verb(argv)
     try:
-        return run_verb(argv[0], argv[1:])
+        return run_verb(name, rest)
+    except StartAnew:
+        pass  # below, when this function has left the environment as it found it
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except (ValueError, OSError, ImportError) as error:
         if wants_traceback:
             raise
-        return _fail(f"{argv[0]}: {_one_line(error)}", 2 if _is_usage(error) else 1)
+        return _fail(f"{name}: {_one_line(error)}", 2 if _is_usage(error) else 1)
     finally:
         os.environ["HYDRA_FULL_ERROR"] = str(int(wants_traceback))
+    return os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - this very command
 
 
 def _is_usage(error: Exception) -> bool:

@@ -9,17 +9,26 @@ from pathlib import Path
 from ..affordance.dataset import DatasetWriter
 from ..affordance.labels import LabelledImage
 from ..core.progress import ProgressCallback, progress_bar
-from ..core.report import Picture, Report
+from ..core.ranges import at_least
+from ..core.report import Report
 from ..core.runs import Run, RunConfig
+from ..perception.segmentation import TabletopConfig
+from ..perception.segmenters import (
+    SEGMENTERS,
+    NamedSegmenter,
+    SegmenterConfig,
+    build_segmenter,
+    check_names,
+)
 from ..sim.annotate import ClickNoise, Photographer
 from ..sim.objects import Split
 from ..sim.registry import task
 from ..sim.task import TaskName
 from ..sim.world import World
 from ._arms import registry
+from ._pages import SHOWN, labelled
 from ._verb import Verb
 
-SHOWN = 12
 log = logging.getLogger(__name__)
 
 
@@ -33,6 +42,8 @@ class PhotographConfig:
         count: how many photos.
         seed: of the series.
         noise: of the clicks.
+        segmenter: finds the masks; tabletop needs depth alone, the others look for names.
+        names: what they look for, e.g. [brush,crumb].
         objects: a .py file or a folder with object families of your own; see examples/objects.
         run: where results go; the data set is its folder `photos`. Every photo is kept once it is taken;
             run.resume=true takes those that are missing.
@@ -43,29 +54,29 @@ class PhotographConfig:
     count: int = 50
     seed: int = 0
     noise: ClickNoise = field(default_factory=ClickNoise)
+    segmenter: SegmenterConfig = field(default_factory=TabletopConfig)
+    names: tuple[str, ...] = ()
     objects: Path | None = None
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"count={self.count} must be at least 1")
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed} must not be negative")
+        at_least(self, 1, "count")
+        at_least(self, 0, "seed")
+        check_names(self.segmenter, self.names, "names")
 
 
 def main(cfg: PhotographConfig) -> None:
     """Take the photos that are missing, one by one, into a data set."""
     families = registry(cfg.objects)
+    segmenter = NamedSegmenter(build_segmenter(cfg.segmenter), cfg.names)
     with Run.open("photograph", cfg.run, cfg, seeds=[cfg.seed]) as run:
-        photographer = Photographer(World(), task(cfg.task), cfg.split, families, cfg.noise)
+        photographer = Photographer(
+            World(), task(cfg.task), cfg.split, families, cfg.noise, segmenter=segmenter
+        )
         with run.stage("photograph"), progress_bar("photographing") as progress:
             photos = take(photographer, cfg, run.path / "photos", progress)
         report = Report(f"{cfg.count} photos of {cfg.task}")
-        pictures = []
-        for photo in photos[:SHOWN]:
-            points = {name: (point.x, point.y) for name, point in photo.affordance.keypoints()}
-            pictures.append(Picture(photo.rgb, photo.instruction, dict(points)))
-        report.section("Photos").pictures(pictures)
+        report.section("Photos").pictures([labelled(photo, photo.instruction) for photo in photos[:SHOWN]])
         report.write(run.path / "report" / "index.html")
         run.add_row("photos", len(photos), task=cfg.task, split=cfg.split)
 
@@ -88,5 +99,10 @@ def take(
 VERB = Verb(
     PhotographConfig,
     main,
-    examples=("kalie photograph task=sweep count=50", "kalie photograph split=test objects=examples/objects"),
+    examples=(
+        "kalie photograph task=sweep count=50",
+        "kalie photograph split=test objects=examples/objects",
+        "kalie photograph task=sweep segmenter=grounded_sam names=[brush,crumb]",
+    ),
+    groups={"segmenter": SEGMENTERS},
 )

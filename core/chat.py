@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .ranges import above, at_least
+
 # An answer is a few hundred characters; a server that sends more than this is broken or hostile.
 MAX_REPLY_BYTES = 1 << 20
 _CHUNK = 1 << 14
@@ -43,8 +45,8 @@ class ChatConfig:
     attempts: int = 3
 
     def __post_init__(self) -> None:
-        if self.timeout_s <= 0 or self.attempts < 1:
-            raise ValueError("timeout_s must be positive and attempts at least 1")
+        above(self, 0, "timeout_s")
+        at_least(self, 1, "attempts")
 
 
 def ask(

@@ -38,6 +38,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
+from .presets import with_presets
+
 ConfigT = TypeVar("ConfigT")
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 """What YAML and JSON hold."""
@@ -229,7 +231,8 @@ class Schema(Generic[ConfigT]):
             for choice, cls in choices.items():
                 node = {TARGET: target_name(cls), **defaults_of(cls)}
                 store.store(name=choice, group=group, node=node, provider="kalie")
-        own = {key: value for key, value in defaults_of(self.config).items() if key not in self.groups}
+        defaults = with_presets(self.config, defaults_of(self.config))
+        own = {key: value for key, value in defaults.items() if key not in self.groups}
         store.store(name=self.name, node={**self._hydra_part(), **own}, provider="kalie")
 
     def _hydra_part(self) -> dict[str, Any]:
@@ -250,7 +253,24 @@ class Schema(Generic[ConfigT]):
         Raises:
             ConfigError: anything unknown, missing, of the wrong type or refused.
         """
-        return build(self.config, self._compose_plain(overrides), self.targets)
+        recipes = [text for text in overrides if text.startswith("experiment=")]
+        try:
+            return build(self.config, self._compose_plain(overrides), self.targets)
+        except ConfigError as error:
+            if not recipes or str(error).startswith("experiment="):
+                raise
+            raise ConfigError(f"{error} (with {recipes[-1]})") from error
+
+    def recipes(self) -> list[str]:
+        """The choices of `experiment`, whole recipes of keys, that this job can take."""
+        return [name for name in self.choices("experiment") if self._takes(name)]
+
+    def _takes(self, recipe: str) -> bool:
+        try:
+            self.compose([f"experiment={recipe}"])
+        except ConfigError as error:
+            return "a value is required" in str(error)
+        return True
 
     def build(self, node: Mapping[str, Any]) -> ConfigT:
         """The checked config of plain values that were composed before."""
@@ -262,7 +282,8 @@ class Schema(Generic[ConfigT]):
         with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
             options = _group_options(group)
         # The store is Hydra's own and global: other jobs of this process may have put theirs into the group.
-        stored = {name.removesuffix(".yaml") for name in ConfigStore.instance().list(group)}
+        store = ConfigStore.instance()
+        stored = {name.removesuffix(".yaml") for name in store.list(group)} if group in store.repo else set()
         return [choice for choice in options if choice in self.groups.get(group, ()) or choice not in stored]
 
     def combinations(self, overrides: Sequence[str]) -> list[list[str]]:

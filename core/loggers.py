@@ -80,6 +80,30 @@ class JsonlLogger:
         self._stream.close()
 
 
+Series = tuple[Sequence[float], Sequence[float]]
+"""Steps and values of one metric."""
+
+
+def read_metrics(path: Path) -> dict[str, Series]:
+    """Every metric that a `JsonlLogger` wrote, by name.
+
+    Of a step logged twice, as by a resumed run, the last counts; a line that a kill cut short and values that
+    were not finite are left out.
+    """
+    found: dict[str, dict[float, float]] = {}
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        for name, value in record.items():
+            if name not in ("step", "time") and value is not None:
+                found.setdefault(name, {})[record["step"]] = value
+    return {
+        name: (sorted(values), [values[step] for step in sorted(values)]) for name, values in found.items()
+    }
+
+
 class TensorBoardLogger:
     """Writes event files for TensorBoard."""
 
@@ -161,6 +185,12 @@ class LazyTensorBoard:
         """Close the event file, if there is one."""
         if self._logger:
             self._logger.close()
+
+
+def check_tracker(config: LoggerConfig) -> None:
+    """Refuse a tracker that is not installed. Raises MissingPackageError naming it."""
+    if config.tracker != "none":
+        require(config.tracker)
 
 
 def require(package: str) -> ModuleType:

@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -30,9 +30,9 @@ from typing import IO, Any
 
 import yaml
 
-from .config import ConfigError, Plain, flatten, to_primitive
+from .config import ConfigError, Plain, defaults_of, flatten, to_primitive
 from .files import write_json, write_text
-from .loggers import LoggerConfig, open_logger
+from .loggers import LoggerConfig, check_tracker, open_logger
 from .resources import StageTimer, StageUse
 
 log = logging.getLogger(__name__)
@@ -169,7 +169,9 @@ class Run(AbstractContextManager["Run"]):
 
         Raises:
             ConfigError: the name is taken, there is nothing to resume, or the resumed config differs.
+            MissingPackageError: the logger's tracker is not installed; there is no run directory then.
         """
+        check_tracker(logger or LoggerConfig())
         path = _resumable(where.outputs / verb, where.name) if where.resume else _fresh(where, verb)
         if where.resume:
             _check_same(path, config, ("run", *may_change))
@@ -269,9 +271,12 @@ def _resumable(folder: Path, name: str) -> Path:
 
 def _check_same(path: Path, config: object, may_change: Sequence[str]) -> None:
     """Refuse to mix results of two configs in one directory."""
-    before = flatten(yaml.safe_load((path / "config.yaml").read_text("utf-8")))
     now_plain = to_primitive(config)
     now: dict[str, Plain] = flatten(now_plain) if isinstance(now_plain, dict) else {}
+    # A key that did not exist when the run began had its default's effect.
+    defaults = flatten(defaults_of(type(config))) if is_dataclass(config) else {}
+    before = {key: defaults[key] for key in defaults.keys() & now.keys()}
+    before |= flatten(yaml.safe_load((path / "config.yaml").read_text("utf-8")))
     for key in sorted(before.keys() | now.keys()):
         free = any(key == name or key.startswith(name + ".") for name in may_change)
         if not free and before.get(key) != now.get(key):

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import cv2
 import numpy as np
 
+from ..core.ranges import above, at_least
 from .frame import FloatArray, ImageArray, Intrinsics
 
 MarkerDictionary = Literal[
@@ -44,10 +45,10 @@ class CharucoConfig:
     legacy_pattern: bool = False
 
     def __post_init__(self) -> None:
-        if self.columns < 3 or self.rows < 3:
-            raise ValueError(f"a board needs 3x3 squares at least, got {self.columns}x{self.rows}")
-        if not 0 < self.marker < self.square:
-            raise ValueError(f"need 0 < marker < square, got marker {self.marker} and square {self.square} m")
+        at_least(self, 3, "columns", "rows")
+        above(self, 0, "marker", "square")
+        if not self.marker < self.square:
+            raise ValueError(f"marker={self.marker} must be below square={self.square}")
         markers, room = self.columns * self.rows // 2, int(self.dictionary.rsplit("_", 1)[1])
         if markers > room:
             raise ValueError(f"dictionary {self.dictionary} has {room} markers, the board needs {markers}")

@@ -13,6 +13,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from ..core.ranges import above, within
 from .frame import BoolArray, DepthArray, FloatArray, Intrinsics, RgbdFrame
 
 DepthFault = Literal["outside_image", "no_valid_depth"]
@@ -53,14 +54,13 @@ class DepthCleaning:
     hole_width: int = 7
 
     def __post_init__(self) -> None:
-        if not 0 < self.near < self.far:
-            raise ValueError(f"depth cleaning: need 0 < near < far, got {self.near} and {self.far}")
-        if not self.edge_jump > 0:
-            raise ValueError(f"depth cleaning: edge_jump must be positive, got {self.edge_jump}")
-        if not 0 <= self.least_support <= 8:
-            raise ValueError(f"depth cleaning: least_support must be 0..8, got {self.least_support}")
+        above(self, 0, "near", "far")
+        if not self.near < self.far:
+            raise ValueError(f"near={self.near} must be below far={self.far}")
+        above(self, 0, "edge_jump")
+        within(self, 0, 8, "least_support")
         if self.hole_width < 1 or self.hole_width % 2 == 0:
-            raise ValueError(f"depth cleaning: hole_width must be odd and positive, got {self.hole_width}")
+            raise ValueError(f"hole_width={self.hole_width} must be odd and positive")
 
 
 def valid_depth(depth: DepthArray, near: float = 0.1, far: float = 3.0) -> BoolArray:

@@ -7,9 +7,11 @@ keeps one object per config.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -178,6 +180,22 @@ class TransformersSam:
         return _best(masks[0].numpy(), outputs.iou_scores[0, 0].float().cpu().numpy())
 
 
+def import_segment_anything() -> ModuleType:
+    """The package segment_anything.
+
+    Raises:
+        MissingExtraError: it cannot be imported, or torchvision cannot, which it needs and does not install.
+    """
+    try:
+        return importlib.import_module("segment_anything")
+    # A torchvision that was built for another torch fails with a RuntimeError: an operator does not exist.
+    except (ImportError, RuntimeError) as error:
+        raise MissingExtraError(
+            f"segment-anything cannot be imported ({error}): it needs pip install 'kalie[sam]' and a "
+            "torchvision of the same version and build as torch; segmenter=grounded_sam needs neither"
+        ) from error
+
+
 class SegmentAnything:
     """SAM through segment-anything's own predictor, for its published checkpoints.
 
@@ -187,23 +205,16 @@ class SegmentAnything:
         device: of torch.
 
     Raises:
-        MissingExtraError: the package, or torchvision which it needs, cannot be imported.
+        MissingExtraError: see `import_segment_anything`.
         SegmentationError: the checkpoint does not exist.
     """
 
     def __init__(self, checkpoint: Path, size: SamSize = "vit_h", device: str = "cpu") -> None:
-        try:
-            from segment_anything import (  # pyright: ignore[reportMissingImports]  (optional extra)
-                SamPredictor,
-                sam_model_registry,
-            )
-        except ImportError as error:
-            raise MissingExtraError(
-                f"segment-anything cannot be imported ({error}): pip install 'kalie[sam]' torchvision"
-            ) from error
+        package = import_segment_anything()
         if not checkpoint.is_file():
             raise SegmentationError(f"{checkpoint}: no such checkpoint")
-        self._predictor = SamPredictor(sam_model_registry[size](checkpoint=str(checkpoint)).to(device))
+        network = package.sam_model_registry[size](checkpoint=str(checkpoint))
+        self._predictor = package.SamPredictor(network.to(device))
 
     def predict(self, rgb: ImageArray, prompts: Sequence[PlacePrompt]) -> list[InstanceMask]:
         """One mask per prompt; the image is encoded once for all of them."""

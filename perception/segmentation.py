@@ -6,6 +6,7 @@ that it sees. `TabletopSegmenter` finds the table in the depth image and takes w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ..core.ranges import above, at_least, rising, within
 from .depth import DepthCleaning, clean_frame, point_cloud
 from .frame import BoolArray, FloatArray, ImageArray, RgbdFrame
 from .plane import Plane, PlaneError, fit_plane, in_box, robust_deviation
@@ -131,6 +133,16 @@ class TabletopConfig:
     split_jump: float = 0.2
     cleaning: DepthCleaning = field(default_factory=DepthCleaning)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        rising(self, "support_range")
+        within(self, 0, math.pi / 2, "max_tilt")
+        at_least(self, 0, "least_height", "noise_factor", "seed")
+        at_least(self, 1, "least_area")
+        above(self, 0, "split_jump")
+        for low, high in (self.workspace, *self.excluded):
+            if not all(a <= b for a, b in zip(low, high, strict=True)):
+                raise ValueError(f"workspace and excluded need (low corner, high corner), got {(low, high)}")
 
 
 class TabletopSegmenter:

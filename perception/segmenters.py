@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from .segmentation import Segmenter, TabletopConfig, TabletopSegmenter
+import numpy as np
+
+from ..core.ranges import within
+from .frame import ImageArray, Intrinsics, RgbdFrame
+from .segmentation import Prompt, Segmentation, Segmenter, TabletopConfig, TabletopSegmenter, TextPrompt
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,7 @@ class GroundedSamConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name, value in (("box_threshold", self.box_threshold), ("text_threshold", self.text_threshold)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name}={value} must lie in 0..1")
+        within(self, 0, 1, "box_threshold", "text_threshold")
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,71 @@ class SegmentAnythingConfig:
     device: str = "cpu"
 
 
+PhotoSegmenterConfig = GroundedSamConfig | SegmentAnythingConfig
 SegmenterConfig = TabletopConfig | GroundedSamConfig | SegmentAnythingConfig
 SEGMENTERS: Mapping[str, type] = {
     "tabletop": TabletopConfig,
     "grounded_sam": GroundedSamConfig,
     "segment_anything": SegmentAnythingConfig,
 }
+PHOTO_SEGMENTERS: Mapping[str, type] = {
+    "grounded_sam": GroundedSamConfig,
+    "segment_anything": SegmentAnythingConfig,
+}
+"""The choices that need no depth."""
+
+
+@dataclass(frozen=True)
+class NamedSegmenter:
+    """A segmenter that looks for the same things in every frame, unless it is prompted otherwise.
+
+    Attributes:
+        segmenter: does the work.
+        names: what is looked for; empty for every object.
+    """
+
+    segmenter: Segmenter
+    names: tuple[str, ...]
+
+    def segment(self, frame: RgbdFrame, prompts: Sequence[Prompt] = ()) -> Segmentation:
+        """See `Segmenter.segment`."""
+        return self.segmenter.segment(frame, prompts or [TextPrompt(name) for name in self.names])
+
+
+def check_names(config: SegmenterConfig, names: Sequence[str], key: str) -> None:
+    """Refuse names that a segmenter cannot read, and a segmenter that has none and needs them.
+
+    Args:
+        config: of the segmenter.
+        names: what it is to look for.
+        key: the config key that holds the names, for the message.
+
+    Raises:
+        ValueError: naming the key at fault.
+    """
+    if isinstance(config, TabletopConfig):
+        if names:
+            raise ValueError(f"{key}={list(names)}: segmenter=tabletop finds every object and reads no names")
+        return
+    if not names:
+        raise ValueError(f"{key}: a value is required: what the segmenter looks for, e.g. {key}=[brush,tray]")
+    check_reads_text(config)
+
+
+def check_reads_text(config: PhotoSegmenterConfig) -> None:
+    """Refuse segment-anything without a detector. Raises ValueError naming the key."""
+    if isinstance(config, SegmentAnythingConfig) and config.detector is None:
+        raise ValueError(
+            "segmenter.detector: a value is required: segment_anything finds names with a detector only, "
+            f"e.g. segmenter.detector={GroundedSamConfig().detector}"
+        )
+
+
+def photo_frame(rgb: ImageArray) -> RgbdFrame:
+    """A photo (H, W, 3) as a frame of which neither depth nor lens is known."""
+    height, width = rgb.shape[:2]
+    unknown = Intrinsics(width, height, fx=1.0, fy=1.0, cx=width / 2, cy=height / 2)
+    return RgbdFrame(rgb, np.full((height, width), np.nan, np.float32), unknown)
 
 
 @lru_cache(maxsize=4)

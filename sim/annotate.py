@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..affordance.labels import LabelledImage, Provenance
 from ..affordance.schema import Affordance, Keypoint, KeypointName
 from ..affordance.units import from_pixel, to_pixel
+from ..core.ranges import at_least
 from ..perception.frame import FloatArray, RgbdFrame
 from ..perception.segmentation import Segmenter, TabletopSegmenter
 from .objects import Split
@@ -34,8 +35,7 @@ class ClickNoise:
     yaw: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.pixels < 0 or self.yaw < 0:
-            raise ValueError(f"click noise must not be negative, got pixels={self.pixels}, yaw={self.yaw}")
+        at_least(self, 0, "pixels", "yaw")
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ COMPARED: tuple[tuple[ArmName, ArmName], ...] = (
 # PCK threshold reported beside success: a share of the image's side.
 PCK = 0.05
 Predictor = Callable[[StagedScene], Prediction]
+Actor = Callable[[World, StagedScene, Prediction], Episode]
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def run_cell(
     episodes: int,
     registry: Registry | None = None,
     progress: Callable[[int, int], None] | None = None,
+    actor: Actor = act,
 ) -> CellResult:
     """Run a cell's episodes on scenes of the test split.
 
@@ -138,10 +140,11 @@ def run_cell(
         episodes: how many.
         registry: of families; the project's own by default.
         progress: called with (done, episodes).
+        actor: who carries predictions out; the simulated arm of `world` by default.
     """
     started, records, misses = time.perf_counter(), [], []
     for index in range(episodes):
-        episode, miss = _episode(world, cell, predict, index, registry)
+        episode, miss = _episode(world, cell, predict, index, registry, actor)
         records.append(episode.to_json())
         misses.append(miss)
         if progress is not None:
@@ -150,11 +153,11 @@ def run_cell(
 
 
 def _episode(
-    world: World, cell: Cell, predict: Predictor, index: int, registry: Registry | None
+    world: World, cell: Cell, predict: Predictor, index: int, registry: Registry | None, actor: Actor
 ) -> tuple[Episode, dict[str, float]]:
     staged = stage(world, task(cell.task), "test", scene_seed(cell.seed, index), registry)
     prediction = predict(staged)
-    return act(world, staged, prediction), keypoint_errors(prediction, staged)
+    return actor(world, staged, prediction), keypoint_errors(prediction, staged)
 
 
 def keypoint_errors(prediction: Prediction, staged: StagedScene) -> dict[str, float]:

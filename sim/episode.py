@@ -72,6 +72,7 @@ def act(
     prediction: Prediction,
     settings: PlannerSettings | None = None,
     film: Callable[[ImageArray], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Episode:
     """Carry out a prediction in the scene that was just staged, and judge.
 
@@ -83,6 +84,7 @@ def act(
         prediction: the keypoints to use.
         settings: of the primitives and their timing.
         film: receives a picture uint8 (H, W, 3) about ten times a simulated second; the default draws none.
+        progress: called with (phases of the motion done, phases) after each.
     """
     if prediction.affordance is None:
         return _scored(world, staged, None, f"invalid prediction: {prediction.error}", {}, 0.0)
@@ -94,7 +96,7 @@ def act(
         return _scored(world, staged, prediction.affordance, f"plan: {error}", seconds, 0.0)
     planned, steps = time.perf_counter(), world.steps
     arm = SimulatedArm(world, on_period=None if film is None else _camera(world, film))
-    execution = run(arm, trajectories)
+    execution = run(arm, trajectories, progress)
     world.settle(REST_SECONDS)
     seconds = {"plan": planned - started, "move": time.perf_counter() - planned}
     reason = "" if execution.status == "done" else f"{execution.status}: {execution.message}"

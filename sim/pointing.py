@@ -23,6 +23,7 @@ from ..affordance.metrics import point_errors
 from ..affordance.tokenizer import make_vocabulary
 from ..affordance.training import Log, Progress, TrainingConfig, start, train
 from ..core.checkpoint import CheckpointStore
+from ..core.ranges import at_least
 from .pointing_paint import Painter
 from .pointing_queries import ask
 from .pointing_scenes import DrawingFile, draw_scenes
@@ -99,8 +100,12 @@ class PretrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed} must not be negative")
+        at_least(self, 2, "scenes")  # One of them is held out.
+        at_least(self, 32, "drawing_size", "image_size")
+        at_least(self, 256, "vocabulary")  # Letters, digits, signs and endings take most of that.
+        at_least(self, 0, "seed")
+        if self.image_size % 16:
+            raise ValueError(f"image_size={self.image_size} must be a multiple of 16")
 
 
 class PointingSource:

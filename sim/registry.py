@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from pathlib import Path
 
 from .objects import Category, ObjectFamily, Split
 from .task import Task, TaskName
@@ -72,11 +70,3 @@ def own_families(category: Category, split: Split) -> Iterable[ObjectFamily]:
 def task(name: TaskName) -> Task:
     """One of the five tasks by name."""
     return _TASKS[name]()
-
-
-def families_test_hash() -> str:
-    """SHA-256 over the sources of the test families, in the order of their names."""
-    digest = hashlib.sha256()
-    for path in sorted((Path(__file__).parent / "families_test").glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()

@@ -125,6 +125,14 @@ def xml_lines(root: ElementTree.Element) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
+def roll_pitch_yaw(rotation: FloatArray) -> FloatArray:
+    """A rotation (3, 3) as a URDF has it: fixed-axis roll, pitch, yaw (3,), radians."""
+    with warnings.catch_warnings():
+        # At gimbal lock the decomposition is not unique; any of them will do.
+        warnings.simplefilter("ignore", UserWarning)
+        return Rotation.from_matrix(rotation).as_euler("xyz")
+
+
 def _check(links: Sequence[Link], joints: Sequence[Joint]) -> None:
     names = [link.name for link in links]
     if not names or names[0] != "base" or len(set(names)) != len(names):
@@ -221,11 +229,8 @@ def _inertial_element(parts: Sequence[Part]) -> ElementTree.Element:
     moments, axes = np.linalg.eigh(total.inertia)
     if np.linalg.det(axes) < 0:
         axes[:, 0] *= -1
-    with warnings.catch_warnings():
-        # At gimbal lock the decomposition is not unique; any of them will do.
-        warnings.simplefilter("ignore", UserWarning)
-        rpy = Rotation.from_matrix(axes).as_euler("xyz")
     element = ElementTree.Element("inertial")
+    rpy = roll_pitch_yaw(axes)
     ElementTree.SubElement(element, "origin", xyz=_numbers(total.centre), rpy=_numbers(rpy))
     ElementTree.SubElement(element, "mass", value=f"{total.mass:.9g}")
     ixx, iyy, izz = (f"{moment:.9g}" for moment in moments)

@@ -4,10 +4,12 @@ A folder holds one `<name>.json` per object:
 
     {"category": "brush", "split": "test", "urdf": "broom.urdf",
      "keypoints": {"grasp": {"xyz": [0, 0, 0.02]}, "function": {"xyz": [0.1, 0, 0.02], "link": "head"}},
-     "scalars": {"grasp_width": 0.02}, "friction": 1.0}
+     "scalars": {"grasp_width": 0.02}, "friction": 1.0,
+     "resting_poses": [{}, {"xyz": [0, 0, 0.03], "rpy": [3.1416, 0, 0]}]}
 
 Keypoints are metres in the frame of a link ("base" is the root link). Instead of `urdf`, `obj` names a mesh
-in metres; then `mass` (kilograms) may be given. Every file named must lie in the folder.
+in metres; then `mass` (kilograms) may be given. Every file named must lie in the folder. One of the resting
+poses is drawn for every scene; without any, the object stands as its root link's frame does.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .objects import Category, LinkPoint, ObjectFamily, ObjectModel, Split
+from .resting import resting, root_link
 from .urdf import Link, Part, urdf_text
 
 Point = tuple[float, float, float]
@@ -70,6 +73,18 @@ class _KeypointEntry(BaseModel):
     link: str = "base"
 
 
+class _RestingPose(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    xyz: Point = (0.0, 0.0, 0.0)
+    rpy: Point = (0.0, 0.0, 0.0)
+    keypoints: dict[str, _KeypointEntry] = {}
+    scalars: dict[str, float] = {}
+
+    def of(self, model: ObjectModel) -> ObjectModel:
+        """The object in this pose."""
+        return resting(model, self.xyz, self.rpy, _points(self.keypoints), self.scalars)
+
+
 class _ObjectEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     category: Category
@@ -80,6 +95,7 @@ class _ObjectEntry(BaseModel):
     keypoints: dict[str, _KeypointEntry]
     scalars: dict[str, float] = {}
     friction: float = Field(default=1.0, ge=0)
+    resting_poses: list[_RestingPose] = []
 
 
 @dataclass(frozen=True)
@@ -87,12 +103,14 @@ class UserFamily:
     """A family of one object read from a folder.
 
     Attributes:
-        model: the object.
+        model: the object, standing as its root link's frame does.
         split: who may use it.
+        poses: the object in each of its resting poses; empty when it has only that one.
     """
 
     model: ObjectModel
     split: Split
+    poses: tuple[ObjectModel, ...] = ()
 
     @property
     def name(self) -> str:
@@ -105,8 +123,8 @@ class UserFamily:
         return self.model.category
 
     def sample(self, rng: np.random.Generator) -> ObjectModel:
-        """The one object; draws nothing."""
-        return self.model
+        """The one object, in one of its resting poses; draws nothing when there are none to draw from."""
+        return self.poses[int(rng.integers(len(self.poses)))] if self.poses else self.model
 
 
 def load_families(path: Path) -> tuple[ObjectFamily, ...]:
@@ -182,18 +200,24 @@ def _read_object(folder: Path, file: Path) -> UserFamily:
     if bool(entry.urdf) == bool(entry.obj):
         raise UserObjectError(f"{file}: give either urdf or obj")
     text = _read_urdf(folder, entry.urdf) if entry.urdf else _mesh_urdf(folder, file.stem, entry)
-    points = {name: LinkPoint(point.xyz, point.link) for name, point in entry.keypoints.items()}
     model = ObjectModel(
         entry.category,
         file.stem,
         text,
-        points,
+        _points(entry.keypoints),
         entry.scalars,
         asset_dir=str(folder),
         friction=entry.friction,
     )
     _check_model(file, model)
-    return UserFamily(model, entry.split)
+    poses = tuple(pose.of(model) for pose in entry.resting_poses)
+    for pose in poses:
+        _check_model(file, pose)
+    return UserFamily(model, entry.split, poses)
+
+
+def _points(entries: Mapping[str, _KeypointEntry]) -> dict[str, LinkPoint]:
+    return {name: LinkPoint(point.xyz, point.link) for name, point in entries.items()}
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -269,9 +293,12 @@ def _check_links(path: Path, model: ObjectModel, count: int) -> None:
     except ElementTree.ParseError as error:
         raise UserObjectError(f"{path}: urdf: not a URDF: {error}") from None
     links = {link.get("name") for link in root.iter("link")}
+    base = root_link(root)
     for name, point in model.keypoints.items():
         if point.link != "base" and point.link not in links:
             raise UserObjectError(f"{path}: keypoints.{name}: the URDF has no link {point.link!r}")
+        if point.link == base != "base":
+            raise UserObjectError(f"{path}: keypoints.{name}: {base!r} is the root link; call it 'base' here")
     if model.category != "cabinet":
         return
     slides = [joint.find("child") for joint in root.iter("joint") if joint.get("type") == "prismatic"]

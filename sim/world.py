@@ -302,15 +302,15 @@ class World:
             forces=ARM_FORCES,
         )
 
-    def drive_jaws(self, width: float) -> None:
-        """Aim the fingers at an opening, metres; what is between them stops them at a limited force."""
+    def drive_jaws(self, width: float, force: float = FINGER_FORCE) -> None:
+        """Aim the fingers at an opening, metres; what is between them stops them at a force, N each."""
         finger = min(width / 2, FINGER_OPEN)
         self.bullet.setJointMotorControlArray(
             self.robot,
             FINGER_JOINTS,
             pb.POSITION_CONTROL,
             targetPositions=(finger, finger),
-            forces=(FINGER_FORCE, FINGER_FORCE),
+            forces=(force, force),
         )
 
     def joint_states(self) -> tuple[FloatArray, FloatArray]:

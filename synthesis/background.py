@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.cluster.vq import kmeans2
 
+from ..core.ranges import at_least, within
 from .repaint import colour_regions, random_colour, second_tone
 from .textures import PATTERNS, noise, texture
 
@@ -42,6 +43,13 @@ class BackgroundConfig:
     keep_shadows: float = 0.8
     surfaces: int = 4
     shadow_reach: float = 0.9
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "keep", "recolour", "keep_shadows")
+        at_least(self, 0, "shadow_reach")
+        within(self, 1, 100, "surfaces")
+        if self.keep + self.recolour > 1:
+            raise ValueError(f"keep={self.keep} and recolour={self.recolour} must not exceed 1 together")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..affordance.labels import LabelledImage
 from ..affordance.schema import Affordance, InvalidKeypoints, KeypointName
 from ..affordance.units import from_pixel, to_pixel
+from ..core.ranges import at_least
 from .transform import Transform
 
 Follow = Literal[
@@ -74,6 +75,7 @@ class KeypointBinding:
     def __post_init__(self) -> None:
         if self.target.startswith("target"):
             raise ValueError(f"target={self.target}: the target cannot follow itself")
+        at_least(self, 0, "snap_px")
 
 
 TASK_BINDINGS: Mapping[str, KeypointBinding] = {

@@ -14,6 +14,7 @@ from ..affordance.labels import LabelledImage
 from ..affordance.schema import Affordance, KeypointName
 from ..affordance.units import to_pixel
 from ..core.chat import ChatConfig, ask
+from ..core.ranges import at_least, within
 from .binding import Anchor
 from .edges import EdgeArray, edge_agreement, soft_edges
 
@@ -60,6 +61,12 @@ class CheckConfig:
     surface_slack: float = 0.05
     turn_deg: float = 25.0
     slack_px: float = 1.5
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "edge_agreement", "surface_slack")
+        within(self, 0, 0.5, "keypoint_margin")
+        within(self, 0, 180, "turn_deg")
+        at_least(self, 0, "gap_px", "slack_px")
 
 
 def check_view(

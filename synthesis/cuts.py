@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..affordance.directions import names_middle
 from ..affordance.schema import KeypointName
 from ..affordance.units import to_pixel
+from ..core.ranges import within
 from .scene import Instance, Scene
 
 FloatArray = NDArray[np.float64]
@@ -40,8 +41,7 @@ class CutConfig:
     least: float = 0.08
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"share={self.share} must lie between 0 and 1")
+        within(self, 0, 1, "share", "margin", "least")
 
 
 TASK_CUTS: Mapping[str, CutConfig] = {"drawer": CutConfig(share=0.5), "towel": CutConfig(share=0.4)}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ..affordance.labels import LabelledImage
 from ..core.chat import ChatConfig, ChatError, ask
+from ..core.files import DamagedFileError, write_json
 from .textures import PATTERNS, Pattern
 
 Rgb = tuple[int, int, int]
@@ -94,22 +97,59 @@ def describe(rng: np.random.Generator) -> str:
 
 
 def describe_with_chat(
-    images: Sequence[LabelledImage], config: ChatConfig, count: int = 15
+    images: Sequence[LabelledImage],
+    config: ChatConfig,
+    count: int = 15,
+    *,
+    folder: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, tuple[str, ...]]:
     """Ask a vision-language model for `count` appearances per labelled image, keyed by image id.
 
+    Args:
+        images: whose objects are described.
+        config: of the model.
+        count: appearances per image.
+        folder: keeps each image's answer once it is there; what it has is not asked for again, for a model
+            would answer something else.
+        progress: called with (images done, images).
+
     Raises:
         ChatError: when the endpoint fails or an answer holds no line of text; names the image.
+        DamagedFileError: a kept answer cannot be read; names its file.
     """
     found: dict[str, tuple[str, ...]] = {}
     for image in images:
-        prompt = _PROMPT.format(instruction=image.instruction, count=count)
-        answer = ask(config, prompt, image.rgb, temperature=1.0)
-        lines = tuple(line.strip(" -*\t") for line in answer.splitlines() if line.strip(" -*\t"))
-        if not lines:
-            raise ChatError(f"{image.id}: {config.url} gave no description")
-        found[image.id] = lines[:count]
+        path = None if folder is None else folder / f"{image.id}.json"
+        if path is not None and path.exists():
+            found[image.id] = _kept(path)
+        else:
+            found[image.id] = _asked(image, config, count)
+            if path is not None:
+                write_json(path, found[image.id])
+        if progress is not None:
+            progress(len(found), len(images))
     return found
+
+
+def _asked(image: LabelledImage, config: ChatConfig, count: int) -> tuple[str, ...]:
+    prompt = _PROMPT.format(instruction=image.instruction, count=count)
+    answer = ask(config, prompt, image.rgb, temperature=1.0)
+    lines = tuple(line.strip(" -*\t") for line in answer.splitlines() if line.strip(" -*\t"))
+    if not lines:
+        raise ChatError(f"{image.id}: {config.url} gave no description")
+    return lines[:count]
+
+
+def _kept(path: Path) -> tuple[str, ...]:
+    """What `describe_with_chat` wrote."""
+    try:
+        lines = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DamagedFileError(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(lines, list) or not lines or not all(isinstance(line, str) for line in lines):
+        raise DamagedFileError(f"{path}: expected a list of descriptions")
+    return tuple(lines)
 
 
 def colours_of(description: str) -> list[Rgb]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..core.ranges import above, at_least, within
 from .repaint import ImageArray, RepainterConfig, RepaintRequest
 
 if TYPE_CHECKING:
@@ -52,6 +53,17 @@ class DiffusionConfig(RepainterConfig):
     control: float = 1.0
     strength: float = 1.0
     padding: int = 24
+
+    def __post_init__(self) -> None:
+        at_least(self, 8, "size")
+        at_least(self, 1, "steps")
+        at_least(self, 0, "guidance", "control", "padding")
+        above(self, 0, "strength")
+        within(self, 0, 1, "strength")
+        if self.size % 8:
+            raise ValueError(f"size={self.size} must be a multiple of 8")
+        if int(self.steps * self.strength) < 1:
+            raise ValueError(f"steps={self.steps} and strength={self.strength} leave no step to denoise")
 
 
 class DiffusionRepainter:

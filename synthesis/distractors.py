@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.ranges import above, at_least, rising, within
+
 BoolArray = NDArray[np.bool_]
 _SUBPIXEL = 4  # OpenCV's fixed-point bits for anti-aliased drawing
 
@@ -29,6 +31,12 @@ class DistractorConfig:
     most: int = 4
     size: tuple[float, float] = (0.012, 0.06)
     clearance: float = 8.0
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "share", "size")
+        above(self, 0, "size")
+        rising(self, "size")
+        at_least(self, 0, "most", "clearance")
 
 
 TASK_DISTRACTORS: Mapping[str, DistractorConfig] = {

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.ranges import above, at_least, rising, within
 from .distractors import BoolArray, Drawn, draw_pieces, random_outline
 from .transform import principal_axes
 
@@ -35,10 +36,10 @@ class GraftConfig:
     gap_px: int = 6
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"share={self.share} must lie between 0 and 1")
-        if not 0 < self.size[0] <= self.size[1]:
-            raise ValueError(f"size: expected 0 < smallest <= largest, got {self.size}")
+        within(self, 0, 1, "share")
+        above(self, 0, "size")
+        rising(self, "size")
+        at_least(self, 0, "gap_px")
 
 
 TASK_GRAFTS: Mapping[str, GraftConfig] = {"towel": GraftConfig(share=0.6)}

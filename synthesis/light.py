@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.ranges import at_least, rising, within
 from .textures import noise
 
 ImageArray = NDArray[np.uint8]
@@ -35,6 +36,12 @@ class LightConfig:
     gradient: float = 0.5
     blur: float = 1.0
     noise: float = 7.0
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "shadow", "tint", "gradient")
+        rising(self, "shadow")
+        at_least(self, 0, "shadow_length", "exposure", "blur")
+        within(self, 0, 255, "noise")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..affordance.labels import LabelledImage
 from ..core.chat import ChatConfig
+from ..core.ranges import at_least
 from .binding import SynthesisError
 from .checks import NoJudge, Rejected, check_judge
 from .compose import ComposeConfig, Composer, compose
@@ -55,9 +56,7 @@ class SynthesisConfig:
     batch: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("count", "draws", "workers", "batch"):
-            if vars(self)[name] < 1:
-                raise ValueError(f"{name}: expected at least 1, got {vars(self)[name]}")
+        at_least(self, 1, "count", "draws", "workers", "batch")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
+from ..core.ranges import at_least, rising, within
 from .describe import colours_of, gloss_of, pattern_of
 from .edges import EdgeArray
 from .textures import PATTERNS, noise, texture
@@ -93,6 +94,13 @@ class ProceduralConfig(RepainterConfig):
     shading: tuple[float, float] = (0.35, 1.2)
     contrast: float = 20.0
     outline: float = 0.5
+
+    def __post_init__(self) -> None:
+        within(self, 1, 100, "regions")
+        within(self, 0, 1, "keep", "plain", "merge", "split", "texture", "free_colour", "outline")
+        within(self, 0, 255, "colour_jitter")
+        at_least(self, 0, "shading", "contrast")
+        rising(self, "regions", "shading")
 
 
 class ProceduralRepainter:

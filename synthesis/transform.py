@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.ranges import above, rising, within
 from .warps import (
     MAX_LIPSCHITZ,
     MAX_LOBES,
@@ -61,16 +62,13 @@ class TransformConfig:
     lobes_probability: float = 0.6
 
     def __post_init__(self) -> None:
-        for name, (low, high) in (("scale", self.scale), ("scale_slender", self.scale_slender)):
-            if not 0 < low <= high:
-                raise TransformError(f"{name}: expected 0 < low <= high, got {(low, high)}")
-        if not 0 <= self.elastic <= MAX_LIPSCHITZ:
-            raise TransformError(f"elastic: {self.elastic} is outside [0, {MAX_LIPSCHITZ}]")
-        for name, value in (("taper_width", self.taper_width), ("taper_stretch", self.taper_stretch)):
-            if not 0 <= value <= MAX_TAPER:
-                raise TransformError(f"{name}: {value} is outside [0, {MAX_TAPER}]")
-        if not 0 <= self.lobes <= MAX_LOBES:
-            raise TransformError(f"lobes: {self.lobes} is outside [0, {MAX_LOBES}]")
+        above(self, 0, "scale", "scale_slender")
+        rising(self, "scale", "scale_slender")
+        within(self, 0, MAX_LIPSCHITZ, "elastic")
+        within(self, 0, MAX_TAPER, "taper_width", "taper_stretch")
+        within(self, 0, MAX_LOBES, "lobes")
+        within(self, 0, 180, "rotation_deg")
+        within(self, 0, 1, "shift", "taper_probability", "lobes_probability")
 
     def calmed(self, factor: float) -> TransformConfig:
         """The same ranges shrunk toward the identity; factor 1 keeps them, 0 gives the identity."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,12 @@ from PIL import Image
 
 import kalie
 from kalie.affordance.dataset import AffordanceDataset
-from kalie.cli.main import load_verb, parse, verb_names
+from kalie.cli import convert
+from kalie.cli.main import load_verb, main, parse, split_verb, verb_names
 from kalie.perception.camera_files import save_intrinsics, save_transform
+from kalie.perception.frame import ImageArray
+from kalie.perception.sam import Detection, PromptedSegmenter
+from kalie.perception.segmentation import BoxPrompt, InstanceMask
 from kalie.sim.registry import task
 from kalie.sim.staging import stage
 from kalie.sim.world import World
@@ -25,7 +31,15 @@ from kalie.synthesis.pipeline import SynthesisConfig, synthesise
 
 ROOT = Path(kalie.__file__).parent
 README = (ROOT / "README.md").read_text("utf-8")
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/own_photos.md", "examples/objects/README.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/models.md",
+    "docs/own_photos.md",
+    "docs/ros.md",
+    "docs/simulation.md",
+    "examples/objects/README.md",
+)
 
 
 def _python(page: str) -> list[str]:
@@ -43,37 +57,46 @@ def _commands(page: str) -> list[str]:
     return [line for line in lines if "VERB" not in line and not line.startswith("--help")]
 
 
+def _shown(page: str, verb: str, word: str) -> list[str]:
+    """The arguments of the one command that a page shows for a verb with that word in it."""
+    (line,) = [line for line in _commands(page) if line.startswith(f"{verb} ") and word in line]
+    return shlex.split(line, comments=True)
+
+
 def test_python_example_of_the_readme_sweeps(tmp_path: Path) -> None:
     (code,) = _python("README.md")
     last = _run(code, tmp_path).splitlines()[-1]
     assert last.startswith("done Judgement(success=True")
 
 
-def test_own_photos_with_depth_become_a_data_set_that_can_be_synthesised_from(tmp_path: Path) -> None:
+def test_own_photos_with_depth_become_a_data_set_that_can_be_synthesised_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("photos", "calibration"):
         (tmp_path / name).mkdir()
     world = World()
-    for index in range(2):
-        staged = stage(world, task("sweep"), "train", index)
+    scenes = [stage(world, task("sweep"), "train", index) for index in range(2)]
+    for index, staged in enumerate(scenes):
         photo = tmp_path / "photos" / f"{index:03d}.png"
         Image.fromarray(staged.frame.rgb).save(photo)
         np.save(photo.with_suffix(".npy"), staged.frame.depth)
         label = {"instruction": staged.scene.instruction, "affordance": staged.affordance.to_json()}
         photo.with_suffix(".json").write_text(json.dumps(label))
-    save_intrinsics(tmp_path / "calibration" / "intrinsics.json", staged.frame.intrinsics)
-    save_transform(
-        tmp_path / "calibration" / "extrinsics.json", "base_from_camera", staged.frame.base_from_camera
-    )
+    frame, folder = scenes[-1].frame, tmp_path / "calibration"
+    save_intrinsics(folder / "intrinsics.json", frame.intrinsics)
+    save_transform(folder / "extrinsics.json", "base_from_camera", frame.base_from_camera)
     world.close()
-    with_depth, _ = _python("docs/own_photos.md")
-    _run(with_depth, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(_shown("docs/own_photos.md", "convert", "segmenter=tabletop")) == 0
     photos = AffordanceDataset.load(tmp_path / "data" / "photos")
     assert len(photos) == 2
     compose = for_task(ComposeConfig(), "sweep")
     assert len(synthesise(photos.items, SynthesisConfig(count=2, compose=compose), 0)) == 2
 
 
-def test_own_photos_without_depth_get_their_masks_from_a_promptable_segmenter(tmp_path: Path) -> None:
+def test_own_photos_without_depth_get_their_masks_from_a_promptable_segmenter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     points = {
         f"{name} Point": [500, 500] for name in ("Grasp", "Function", "Target", "Pre-contact", "Post-contact")
     }
@@ -82,41 +105,47 @@ def test_own_photos_without_depth_get_their_masks_from_a_promptable_segmenter(tm
     Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(tmp_path / "kalie" / "a.png")
     entries = {"a": {"img": "a.png", "points": json.dumps(points), "other": other}}
     (tmp_path / "kalie" / "data_jsonformat.json").write_text(json.dumps(entries))
-    _, without_depth = _python("docs/own_photos.md")
-    # In place of two downloaded models: a detector and an outliner that answer every name with one patch.
-    fakes = """
-from kalie.perception import segmenters
-from kalie.perception.sam import BoxPrompt, Detection, InstanceMask, PromptedSegmenter
-import numpy
-class Fake:
-    def detect(self, rgb, text):
-        return Detection(BoxPrompt(10, 10, 30, 30), 0.9)
-    def predict(self, rgb, prompts):
-        mask = numpy.zeros(rgb.shape[:2], bool)
-        mask[10:30, 10:30] = True
-        return [InstanceMask(mask, 0.9) for _ in prompts]
-segmenters.build_segmenter = lambda config: PromptedSegmenter(Fake(), Fake())
-"""
-    _run(fakes + without_depth, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(convert, "build_segmenter", lambda _: PromptedSegmenter(OnePatch(), OnePatch()))
+    assert main(_shown("docs/own_photos.md", "convert", "data_jsonformat.json")) == 0
     (photo,) = AffordanceDataset.load(tmp_path / "data" / "photos")
     assert photo.masks is not None
     assert photo.masks[20, 20] == 2
     assert photo.masks[0, 0] == 0
 
 
+class OnePatch:
+    """In place of two downloaded models: answers every name with one patch."""
+
+    def detect(self, rgb: ImageArray, text: str) -> Detection:
+        return Detection(BoxPrompt(10, 10, 30, 30), 0.9)
+
+    def predict(self, rgb: ImageArray, prompts: Sequence[object]) -> list[InstanceMask]:
+        mask = np.zeros(rgb.shape[:2], bool)
+        mask[10:30, 10:30] = True
+        return [InstanceMask(mask, 0.9) for _ in prompts]
+
+
+@pytest.mark.parametrize("code", _python("docs/simulation.md"))
+def test_python_examples_of_the_simulation_page_run(code: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    _run(code, tmp_path)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_compose(page: str) -> None:
     for line in _commands(page):
-        verb, *arguments = shlex.split(line, comments=True)
+        name, arguments = split_verb(shlex.split(line, comments=True))
         options = parse(arguments)
         if not options.help:
-            load_verb(verb).schema(verb).compose(options.overrides)
+            verb = load_verb(name)
+            verb.schema(name).compose(verb.overrides(options.overrides))
 
 
 def test_the_readme_lists_every_verb() -> None:
-    assert sorted(
-        re.findall(r"^\| `(\w+)` \|", README.partition("| verb |")[2], re.MULTILINE)[: len(verb_names())]
-    ) == (verb_names())
+    table = README.partition("| verb |")[2].partition("\n\n")[0]
+    rows = (line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
+    assert sorted(name for row in rows for name in re.findall(r"`([a-z ]+)`", row)) == verb_names()
 
 
 def test_make_targets_exist() -> None:

@@ -1,4 +1,8 @@
-"""Clutter of the training and validation splits: plain solids of all sizes."""
+"""Clutter of the training and validation splits: plain solids of all sizes.
+
+Clutter is no category with a training instance: nothing is done to it and no keypoint lies on it. So training
+and validation have one family each, of the same random solids, and the test split one of random shapes.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -26,10 +27,10 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
 from kalie.affordance.labels import LabelledImage, Provenance
-from kalie.affordance.parse import format_reply
+from kalie.affordance.parse import ReplyFormat, format_reply
 from kalie.affordance.schema import Affordance, Keypoint
 from kalie.affordance.text import TextModelConfig
-from kalie.affordance.text_batch import TASK
+from kalie.affordance.text_batch import task_text
 
 SIDE = 56
 WORDS = (
@@ -124,7 +125,11 @@ def tokenizer(special: list[str], start: str, end: str, padding: str) -> PreTrai
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    corpus = [TASK, " ".join(WORDS), *(format_reply(affordance(index)) for index in range(8))]
+    corpus = [
+        task_text("", ReplyFormat()),
+        " ".join(WORDS),
+        *(format_reply(affordance(index)) for index in range(8)),
+    ]
     core.train_from_iterator(corpus, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=core, additional_special_tokens=special, **roles)
 
@@ -154,7 +159,7 @@ def _idefics(folder: Path, family: str) -> None:
 def _qwen(folder: Path) -> None:
     tokens = tokenizer(QWEN_TOKENS, "<|im_start|>", "<|im_end|>", "<|endoftext|>")
     tokens.chat_template = QWEN_CHAT
-    ids = {
+    ids: dict[str, Any] = {
         name: tokens.convert_tokens_to_ids(token)
         for name, token in zip(
             ("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id"),
@@ -178,12 +183,12 @@ def _paligemma(folder: Path) -> None:
     config = PaliGemmaConfig(
         text_config={"model_type": "gemma", **_text(tokens, head_dim=16)},
         vision_config={"model_type": "siglip_vision_model", **VISION, "vision_use_head": False},
-        image_token_id=tokens.convert_tokens_to_ids("<image>"),
+        image_token_id=tokens.convert_tokens_to_ids("<image>"),  # pyright: ignore[reportCallIssue]
         projection_dim=64,
         hidden_size=64,
     )
     processor = SiglipImageProcessorPil(size={"height": SIDE, "width": SIDE})
-    processor.image_seq_length = 16
+    processor.image_seq_length = 16  # pyright: ignore[reportAttributeAccessIssue]  what the processor of both asks
     processor.save_pretrained(folder)
     _save(folder, config, tokens, {})
 
@@ -194,7 +199,7 @@ def _llava(folder: Path) -> None:
     config = LlavaConfig(
         text_config={"model_type": "llama", **_text(tokens)},
         vision_config={"model_type": "clip_vision_model", **VISION, "projection_dim": 32},
-        image_token_index=tokens.convert_tokens_to_ids("<image>"),
+        image_token_index=cast(int, tokens.convert_tokens_to_ids("<image>")),
         image_seq_length=16,
     )
     size = {"height": SIDE, "width": SIDE}

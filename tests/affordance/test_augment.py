@@ -41,9 +41,8 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def batch_of(points: list[tuple[float, float]], text: str = "sweep", yaw: float | None = None) -> Batch:
     names = ("grasp", "function", "target", "pre_contact", "post_contact")
-    affordance = Affordance(
-        **{name: Keypoint(*point) for name, point in zip(names, points, strict=False)}, grasp_yaw=yaw
-    )
+    named = {name: Keypoint(*point) for name, point in zip(names, points, strict=False)}
+    affordance = replace(Affordance(grasp_yaw=yaw), **named)
     image = LabelledImage("a", dots(points), text, affordance, Provenance("photo", "a"))
     return encode([image], 128)
 

@@ -56,7 +56,7 @@ def test_save_and_load_are_exact(tmp_path: Path) -> None:
     for a, b in zip(original, loaded, strict=True):
         assert np.array_equal(a.rgb, b.rgb)
         assert (a.masks is None) == (b.masks is None)
-        assert a.masks is None or np.array_equal(a.masks, b.masks)
+        assert a.masks is None or b.masks is None or np.array_equal(a.masks, b.masks)
         assert (a.affordance, a.instruction, a.provenance, a.group) == (
             b.affordance,
             b.instruction,
@@ -141,7 +141,7 @@ def test_when_recording_is_killed_mid_write_expect_all_twenty_earlier_episodes(t
     )
     command = [sys.executable, "-c", script, str(tmp_path / "set"), str(Path(__file__).parent)]
     assert subprocess.run(command).returncode == -signal.SIGKILL
-    with pytest.raises(DatasetError, match="cut off mid-write; its 20 finished shards"):
+    with pytest.raises(DatasetError, match=r"cut off mid-write;.* its 20 finished shards"):
         AffordanceDataset.load(tmp_path / "set")
     kept = AffordanceDataset.load(tmp_path / "set", allow_partial=True)
     assert [item.id for item in kept] == [f"item-{i}" for i in range(20)]

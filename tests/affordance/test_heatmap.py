@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import shutil
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -189,7 +190,7 @@ def test_encode_then_decode_gives_the_affordance_back(
     size: tuple[int, int],
 ) -> None:
     named = {n: None if p is None else Keypoint(*p) for n, p in zip(KEYPOINT_NAMES, points, strict=True)}
-    truth = Affordance(**named, grasp_yaw=yaw, pre_height=height)
+    truth = replace(Affordance(grasp_yaw=yaw, pre_height=height), **named)
     image = np.zeros((size[1], size[0], 3), np.uint8)
     batch = encode([LabelledImage("a", image, "go", truth, Provenance("photo", "a"))], 32)
     found = decode(batch.points[0], batch.values[0], batch.presence[0] > 0, *size)
@@ -306,8 +307,10 @@ def test_folded_batch_norms_are_exact() -> None:
     images = torch.rand(1, 3, 32, 32) * 255
     padded = torch.nn.functional.pad((images - 127) / 128, (0, 1, 0, 1))
     raw = torch.nn.functional.conv2d(padded, state["_conv_stem.weight"], stride=2)
-    norm = [state[f"_bn0.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
-    expected = torch.nn.functional.batch_norm(raw, *norm, eps=BATCH_NORM_EPSILON)
+    mean, variance, weight, bias = (
+        state[f"_bn0.{name}"] for name in ("running_mean", "running_var", "weight", "bias")
+    )
+    expected = torch.nn.functional.batch_norm(raw, mean, variance, weight, bias, eps=BATCH_NORM_EPSILON)
     torch.testing.assert_close(backbone.stem((images - 127) / 128), expected, atol=1e-5, rtol=1e-4)
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from kalie.affordance.labels import LabelledImage, Provenance
-from kalie.affordance.metrics import WORST, errors, point_errors, predict_all, summarise
+from kalie.affordance.metrics import WORST, errors, labelled_objects, point_errors, predict_all, summarise
 from kalie.affordance.model import Prediction
 from kalie.affordance.schema import Affordance, Keypoint
 
@@ -62,10 +64,26 @@ def test_a_keypoint_that_no_label_has_is_not_a_number() -> None:
 
 def test_part_hits_use_the_callers_parts() -> None:
     answers = [answer((0.4, 0.5), (0.2, 0.2)), answer((0.6, 0.5), None)]
-    metrics = summarise(answers, [TRUTH, TRUTH], lambda index, name, point: point.x < 0.5)
+    left = np.arange(10)[None, :].repeat(10, axis=0) < 5
+    metrics = summarise(answers, [TRUTH, TRUTH], lambda index, name: left)
     assert metrics.points["grasp"].on_part == 0.5
     assert metrics.points["target"].on_part == 0.5  # a missing point is not on its part
     assert math.isnan(summarise(answers, [TRUTH, TRUTH]).points["grasp"].on_part)
+
+
+def test_the_right_part_is_the_object_under_the_label_and_free_points_have_none() -> None:
+    masks = np.zeros((10, 20), np.uint8)
+    masks[4:7, 8:14], masks[0:4, 0:8] = 3, 1
+    label = Affordance(grasp=Keypoint(0.5, 0.5), target=Keypoint(0.2, 0.2), pre_contact=Keypoint(0.9, 0.9))
+    photo = LabelledImage("a", np.zeros((10, 20, 3), np.uint8), "go", label, Provenance("photo", "a"), masks)
+    bare = replace(photo, id="b", masks=None)
+    answers = [answer((0.65, 0.45), (0.5, 0.5))] * 2 + [Prediction(None, error="not JSON")]
+    samples = [photo, bare, photo]
+    points = summarise(answers, [s.affordance for s in samples], labelled_objects(samples)).points
+    assert (points["grasp"].on_part, points["grasp"].part_count) == (0.5, 2)  # no answer is a miss
+    assert (points["target"].on_part, points["target"].part_count) == (0.0, 2)  # on an object, not on its own
+    assert points["pre_contact"].part_count == 0
+    assert math.isnan(points["pre_contact"].on_part)
 
 
 def test_when_answers_and_labels_differ_in_number_expect_refusal() -> None:
@@ -79,7 +97,7 @@ class Echo:
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
-    def predict(self, images: list[np.ndarray], instructions: list[str]) -> list[Prediction]:
+    def predict(self, images: Sequence[np.ndarray], instructions: Sequence[str]) -> list[Prediction]:
         self.sizes.append(len(images))
         return [answer((image[0, 0, 0] / 256, 0.5), (0.2, 0.2)) for image in images]
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -32,6 +29,9 @@ from kalie.core.config import Schema
 from kalie.perception.frame import RgbdFrame
 from kalie.perception.marks import propose_marks
 from kalie.perception.segmentation import InstanceMask, Segmentation
+from kalie.perception.segmenters import GroundedSamConfig, SegmentAnythingConfig
+
+from .chat_server import Server, says, serve
 
 SIZE = 100
 HELD = {"held": 1, "other": 2}
@@ -58,53 +58,6 @@ def scene() -> tuple[np.ndarray, np.ndarray]:
 
 RGB, INSTANCES = scene()
 MARKS = propose_marks(instance_masks(INSTANCES, RGB))
-
-
-def says(content: object) -> bytes:
-    text = content if isinstance(content, str) else json.dumps(content)
-    return json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
-
-
-class Server(HTTPServer):
-    """Answers with the given replies in turn, the last one for ever; remembers the requests."""
-
-    replies: list[tuple[int, bytes, float]]
-    asked: list[dict]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.asked.append(json.loads(body))
-        replies = self.server.replies
-        status, data, seconds = replies[min(len(self.server.asked), len(replies)) - 1]
-        time.sleep(seconds)
-        try:
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(data)
-        except OSError:
-            pass  # The client gave up, as it should.
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def serve(*replies: bytes | tuple[int, bytes, float]) -> Iterator[Server]:
-    server = Server(("127.0.0.1", 0), Handler)
-    server.replies = [(200, reply, 0.0) if isinstance(reply, bytes) else reply for reply in replies]
-    server.asked = []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def moka(server: Server, segment: Callable = lambda _: INSTANCES, **changes: object) -> MokaModel:
@@ -317,8 +270,13 @@ def test_photos_are_segmented_by_the_names_of_objects() -> None:
 
 
 def test_when_no_object_is_named_expect_error() -> None:
-    with pytest.raises(ValueError, match="objects"):
-        MokaModel.load(MokaConfig())
+    with pytest.raises(ValueError, match=r"model\.objects: a value is required"):
+        MokaModel.load(MokaConfig(), GroundedSamConfig())
+
+
+def test_when_the_segmenter_reads_no_names_expect_its_key() -> None:
+    with pytest.raises(ValueError, match=r"segmenter\.detector: a value is required"):
+        MokaModel.load(MokaConfig(objects=("brush",)), SegmentAnythingConfig(Path("sam.pth")))
 
 
 def test_the_config_composes() -> None:

@@ -3,11 +3,13 @@
 import contextlib
 import json
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import kalie
 from kalie.affordance.parse import MAX_CHARACTERS, ReplyFormat, format_reply, parse_reply
 from kalie.affordance.schema import KEYPOINT_NAMES, Affordance, InvalidKeypoints, Keypoint, json_schema
 
@@ -111,6 +113,23 @@ def test_units_and_order_are_declared_never_guessed() -> None:
         ReplyFormat("pixels")
 
 
+FORMATS = [
+    ReplyFormat(units, order, 448, 448)
+    for units in ("thousandths", "percent", "fraction", "pixels")
+    for order in ("xy", "yx")
+]
+
+
+@given(st.builds(Affordance, grasp=points, target=points), st.sampled_from(FORMATS))
+def test_what_is_written_in_a_format_is_read_in_it(affordance: Affordance, fmt: ReplyFormat) -> None:
+    again = parse_reply(format_reply(affordance, fmt), fmt)
+    cell = 1 / 448 if fmt.units == "pixels" else 0.001
+    assert {name for name, _ in again.keypoints()} == {name for name, _ in affordance.keypoints()}
+    for (_, a), (_, b) in zip(affordance.keypoints(), again.keypoints(), strict=True):
+        assert abs(a.x - b.x) <= cell
+        assert abs(a.y - b.y) <= cell
+
+
 @pytest.mark.parametrize(
     ("fmt", "last", "past"),
     [
@@ -127,7 +146,7 @@ def test_when_a_point_is_past_the_range_of_its_declared_units_expect_refusal_nev
 ) -> None:
     """A2, A4."""
     for value, fits in ((0, True), (last, True), (past, False), (-1, False), (past * 1000, False)):
-        pair = [0, 0]
+        pair: list[float] = [0, 0]
         pair[axis] = value
         reply = json.dumps({**dict.fromkeys(KEYPOINT_NAMES), "target": pair})
         if fits:
@@ -222,6 +241,11 @@ def test_when_reply_is_as_long_as_may_be_expect_it_read() -> None:
     assert parse_reply(padded) == parse_reply(FULL)
     with pytest.raises(InvalidKeypoints, match="characters"):
         parse_reply(padded + " ")
+
+
+def test_published_schema_file_is_the_code_s() -> None:
+    published = Path(kalie.__file__).with_name("docs") / "affordance.schema.json"
+    assert json.loads(published.read_text("utf-8")) == json_schema()
 
 
 def test_published_schema_accepts_what_is_written() -> None:

@@ -24,7 +24,14 @@ from kalie.affordance.text import (
     point_confidence,
     seeded,
 )
-from kalie.affordance.text_batch import IGNORED, PromptError, TextBatch, answer_loss, batch_loss
+from kalie.affordance.text_batch import (
+    IGNORED,
+    PromptEncoder,
+    PromptError,
+    TextBatch,
+    answer_loss,
+    batch_loss,
+)
 from kalie.core.config import ConfigError, Schema
 from kalie.core.files import DamagedFileError
 
@@ -129,6 +136,28 @@ def test_prompt_names_the_task_and_every_point(
     text = model.encoder.tokenizer.decode(ids[0], skip_special_tokens=True)
     for word in ("sweep the {crumbs}", "grasp", "function", "target", "pre_contact", "post_contact", "999"):
         assert word in text
+
+
+def test_declared_units_and_order_are_asked_for_and_read(
+    loaded: Callable[[str], TextKeypointModel], samples: list[LabelledImage]
+) -> None:
+    """A2."""
+    base = loaded("smolvlm")
+    config = replace(base.config, units="pixels", order="yx", image_size=448)
+    base = TextKeypointModel(
+        base.network, PromptEncoder(base.encoder.processor, "chat", 448, reply=config.reply), config
+    )
+    ids = base.encoder.prompts([samples[0].rgb], ["sweep"])["input_ids"]
+    text = base.encoder.tokenizer.decode(ids[0], skip_special_tokens=True)
+    assert "[y, x] in pixels of the picture: x from 0 (left) to 447" in text
+    assert '"grasp": [y, x]' in text
+    assert "thousandths" not in text
+    null = ', "function": null, "target": null, "pre_contact": null, "post_contact": null}'
+    replies = [f'{{"grasp": {point}{null}' for point in ("[0, 447]", "[448, 0]", "[0.5, 0.5]")]
+    inside, outside, fraction = ask(Scripted(base, replies, attempts=1), samples[:1] * 3)
+    assert inside.affordance.grasp == Keypoint(447.5 / 448, 0.5 / 448)
+    assert "grasp: y: expected an integer 0..447" in outside.error
+    assert "grasp" in fraction.error
 
 
 def test_padding_does_not_change_the_loss(model: TextKeypointModel, samples: list[LabelledImage]) -> None:
@@ -365,6 +394,7 @@ def test_when_a_setting_is_out_of_range_expect_error(change: dict[str, Any]) -> 
 )
 def test_every_choice_of_the_model_group_composes(choice: str, source: str) -> None:
     config = MODELS.compose([f"model={choice}", "model.lora_rank=4"]).model
+    assert isinstance(config, TextModelConfig)
     assert (config.source, config.lora_rank) == (source, 4)
     assert (config.prompt == "prefix") == (choice == "paligemma_3b")
 

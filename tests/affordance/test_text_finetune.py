@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from kalie.affordance.augment import AugmentConfig
 from kalie.affordance.encoding import encode
 from kalie.affordance.labels import LabelledImage, Provenance
-from kalie.affordance.parse import format_reply, parse_reply
+from kalie.affordance.parse import ReplyFormat, format_reply, parse_reply
 from kalie.affordance.schema import Affordance, Keypoint
 from kalie.affordance.text import TextKeypointModel, TextModelConfig
 from kalie.affordance.text_finetune import (
@@ -209,6 +209,14 @@ def test_augmented_answers_stay_on_the_spot_they_name() -> None:
         rows, columns = np.nonzero(red > 128)
         spot = np.array([columns.mean() + 0.5, rows.mean() + 0.5]) / item.rgb.shape[0]
         assert np.abs(spot - [grasp.x, grasp.y]).max() < 0.02
+
+
+def test_answers_are_taught_in_the_declared_units_and_order() -> None:
+    """A2."""
+    fmt = ReplyFormat("pixels", "yx", 448, 448)
+    plainly = TextFinetuneConfig(augment=None)
+    (item,) = LessonSource([spotted(0.25, 0.5)], 96, plainly, fmt)(1, torch.Generator().manual_seed(0))
+    assert item.answer.startswith('{"grasp": [226, 114], ')
 
 
 def test_when_augmentation_loses_a_point_expect_the_image_as_it_was() -> None:

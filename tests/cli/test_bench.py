@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from kalie.affordance.heatmap import HeatmapKeypointModel
+from kalie.affordance.models import HeatmapModelConfig
 from kalie.cli import bench
-from kalie.cli._arms import Budget, learn, training_set
+from kalie.cli._arms import Budget, ZeroShot, learn, predictor, training_set
 from kalie.cli._tables import ARM_TITLES, percent, points, role
 from kalie.core.runs import RunConfig
 from kalie.core.stats import Interval
 from kalie.sim.benchmark import ARMS, Cell
+from kalie.sim.registry import task
+from kalie.sim.staging import stage
 from kalie.sim.world import World
 
 
@@ -80,6 +84,24 @@ def test_rendered_scenes_are_never_test_scenes() -> None:
     rendered = training_set(world, "drawer", "rendered", 0, budget)
     assert len({image.id for image in rendered}) == 2
     assert all("_test_7000_" in image.id for image in rendered)
+
+
+def test_zero_shot_answers_as_the_shipped_base_model_by_default(tmp_path: Path) -> None:
+    world = World()
+    staged = stage(world, task("drawer"), "test", 5)
+    plain, again = (
+        predictor(world, "drawer", "zero_shot", 0, Budget(), None, zero_shot)
+        for zero_shot in (None, ZeroShot(config(tmp_path).model, config(tmp_path).segmenter))
+    )
+    (base,) = HeatmapKeypointModel.load().predict([staged.frame.rgb], [staged.scene.instruction])
+    assert plain(staged) == again(staged) == base
+
+
+def test_when_the_model_is_for_no_arm_expect_refusal(tmp_path: Path) -> None:
+    tuned = HeatmapModelConfig(Path("tuned"))
+    with pytest.raises(ValueError, match="arms does not name it"):
+        config(tmp_path, model=tuned)
+    assert config(tmp_path, model=tuned, arms=("zero_shot",)).model == tuned
 
 
 def test_learning_is_deterministic_by_seed() -> None:

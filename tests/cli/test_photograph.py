@@ -1,6 +1,7 @@
 """`kalie photograph` keeps every photo, and goes on with those that are missing."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,17 @@ import pytest
 
 from kalie.affordance.dataset import AffordanceDataset
 from kalie.affordance.labels import LabelledImage
+from kalie.cli import photograph
 from kalie.cli.main import main
+from kalie.perception.frame import RgbdFrame
+from kalie.perception.segmentation import InstanceMask, Segmentation, TextPrompt
+from kalie.perception.segmenters import GroundedSamConfig
 from kalie.sim.annotate import Photographer
 
 
 def command(folder: Path, *more: str) -> int:
-    return main(["photograph", "task=drawer", "count=3", f"run.outputs={folder}", "run.name=one", *more])
+    count = [] if any(item.startswith("count=") for item in more) else ["count=3"]
+    return main(["photograph", "task=drawer", *count, f"run.outputs={folder}", "run.name=one", *more])
 
 
 def test_a_run_cut_off_keeps_its_photos_and_resumes_to_the_same_series(
@@ -65,4 +71,58 @@ def test_when_the_objects_are_not_there_expect_their_name_and_no_run(
 ) -> None:
     assert command(tmp_path / "out", f"objects={tmp_path / 'gone'}") == 1
     assert "gone: expected a Python file or a folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+class OneMask:
+    """Finds the left half of every picture; remembers what it looked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def segment(self, frame: RgbdFrame, prompts: Sequence[TextPrompt] = ()) -> Segmentation:
+        self.asked.append([prompt.text for prompt in prompts])
+        mask = np.zeros(frame.depth.shape, bool)
+        height, width = frame.depth.shape
+        mask[:, : width // 2] = True
+        return Segmentation((InstanceMask(mask, 0.9),), height, width)
+
+
+def test_the_chosen_segmenter_finds_the_masks_and_changes_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finder, built = OneMask(), []
+    assert command(tmp_path / "tabletop", "count=1") == 0
+    monkeypatch.setattr(photograph, "build_segmenter", lambda config: built.append(config) or finder)
+    chosen = ["segmenter=grounded_sam", "segmenter.box_threshold=0.4", "names=[drawer]"]
+    assert command(tmp_path / "named", "count=1", *chosen) == 0
+    assert built == [GroundedSamConfig(box_threshold=0.4)]
+    assert finder.asked == [["drawer"]]
+    folders = [tmp_path / name / "photograph" / "one" / "photos" for name in ("tabletop", "named")]
+    (plain,), (named,) = (AffordanceDataset.load(folder) for folder in folders)
+    assert named.affordance == plain.affordance
+    assert np.array_equal(named.rgb, plain.rgb)
+    assert named.masks is not None
+    assert named.masks[:, :128].all()
+    assert plain.masks is not None
+    assert not np.array_equal(named.masks, plain.masks)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["segmenter=grounded_sam"], "names: a value is required"),
+        (["names=[drawer]"], "segmenter=tabletop finds every object and reads no names"),
+        (["segmenter=segment_anything"], "segmenter.checkpoint: a value is required"),
+        (
+            ["segmenter=segment_anything", "segmenter.checkpoint=c", "names=[a]"],
+            "segmenter.detector: a value is required",
+        ),
+    ],
+)
+def test_when_segmenter_and_names_do_not_fit_expect_the_key_and_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], overrides: list[str], named: str
+) -> None:
+    assert command(tmp_path / "out", *overrides) == 2
+    assert named in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

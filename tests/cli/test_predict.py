@@ -1,12 +1,15 @@
-"""`kalie predict` on bad input: an error that names the file, exit 1, nothing written."""
+"""`kalie predict`: an answer printed and drawn; on bad input an error that names the file, and no picture."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from kalie.affordance.schema import Affordance
 from kalie.cli.main import main
 from kalie.cli.predict import write_picture
 
@@ -37,3 +40,17 @@ def test_when_the_picture_cannot_be_written_expect_its_name(tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file/a\.png: cannot be written"):
         write_picture(tmp_path / "file" / "a.png", np.zeros((8, 8, 3), np.uint8))
+
+
+def test_an_answer_is_printed_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image, picture = tmp_path / "table.png", tmp_path / "out" / "prediction.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(image)
+    words = "instruction=sweep it off the left edge"
+    assert main(["predict", f"image={image}", words, f"picture={picture}"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    affordance = Affordance.from_json(answer["affordance"])
+    names = {name for name, _ in affordance.keypoints()}
+    assert names
+    assert set(answer["confidence"]) == names
+    with Image.open(picture) as drawn:
+        assert drawn.size[0] / drawn.size[1] == pytest.approx(80 / 60)

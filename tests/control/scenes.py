@@ -65,7 +65,7 @@ def keypoint(frame: RgbdFrame, x: float, y: float, z: float = 0.0) -> Keypoint:
     return from_pixel(frame.project(np.array([[x, y, z]]))[0], SIZE, SIZE)
 
 
-def image_yaw(frame: RgbdFrame, point: Sequence[float], axis: Sequence[float]) -> float:
+def image_yaw(frame: RgbdFrame, point: Sequence[float] | FloatArray, axis: Sequence[float]) -> float:
     """The schema's grasp_yaw of a horizontal closing axis at a point."""
     ends = np.array([point, np.array(point) + 0.01 * np.array(axis)])
     way = np.diff(frame.project(ends), axis=0)[0]

@@ -226,7 +226,8 @@ def wall_scene(bullet: BulletClient) -> tuple[RgbdFrame, Affordance]:
     frame = render([])
     points = {name: keypoint(frame, x, 0.0) for name, x in
               (("pre_contact", 0.45), ("target", 0.55), ("post_contact", 0.72))}  # fmt: skip
-    return frame, Affordance(**points, pre_height=0.05, target_height=0.05, post_height=0.05)
+    heights = Affordance(pre_height=0.05, target_height=0.05, post_height=0.05)
+    return frame, replace(heights, **points)
 
 
 def test_when_the_arm_meets_a_wall_expect_a_stall_not_a_success(

@@ -63,7 +63,7 @@ def brush_affordance(frame: RgbdFrame, grasp: FloatArray, function: FloatArray, 
 
 
 def simple(frame: RgbdFrame, **points: tuple[float, float, float]) -> Affordance:
-    return Affordance(**{name: keypoint(frame, *xyz) for name, xyz in points.items()})
+    return replace(Affordance(), **{name: keypoint(frame, *xyz) for name, xyz in points.items()})
 
 
 @settings(max_examples=12, deadline=None)

@@ -342,8 +342,8 @@ def test_when_tcp_starts_outside_the_workspace_expect_only_the_way_back(
 
 
 def test_when_tcp_would_go_below_the_minimum_height_expect_stop_above_it(stream: Stream) -> None:
-    for _ in range(600):
-        result = stream.tick(stream.positions + np.array([0.0, 0.01, 0.0, 0.0, 0.0, 0.0, 0.0]))
+    lean = np.array([0.0, 0.01, 0.0, 0.0, 0.0, 0.0, 0.0])
+    *_, result = (stream.tick(stream.positions + lean) for _ in range(600))
     assert result.status == "refused"
     assert "workspace" in result.reasons[-1]
     assert 0.0 <= stream.gate.forward(stream.positions)[2, 3] < 0.05

@@ -67,7 +67,13 @@ def test_when_the_key_is_not_set_expect_error_naming_its_variable(monkeypatch: p
         ask(ChatConfig("http://127.0.0.1:9/v1", "tiny", api_key_variable="KALIE_TEST_KEY"), "well?")
 
 
-@pytest.mark.parametrize("change", [{"timeout_s": 0.0}, {"attempts": 0}])
-def test_when_a_setting_is_out_of_range_expect_error(change: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="at least 1"):
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"timeout_s": 0.0}, "timeout_s=0.0 must be positive"),
+        ({"attempts": 0}, "attempts=0 must be at least 1"),
+    ],
+)
+def test_when_a_setting_is_out_of_range_expect_error(change: dict[str, float], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
         ChatConfig("http://127.0.0.1:9/v1", "tiny", **change)  # pyright: ignore[reportArgumentType]

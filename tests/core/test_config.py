@@ -154,6 +154,17 @@ def test_when_config_is_wrong_expect_one_clear_line(override: str, says: str) ->
     assert says in refused(*override.split(" "))
 
 
+def test_when_a_recipe_is_misspelt_expect_the_nearest_and_all_there_are() -> None:
+    message = refused("experiment=papr")
+    assert message.startswith("experiment=papr: no such choice; did you mean 'paper'? (choices: ")
+
+
+def test_when_a_recipe_is_of_another_job_expect_its_name_beside_the_key() -> None:
+    message = refused("experiment=paper")
+    assert "no such key" in message or "Key" in message
+    assert message.endswith("(with experiment=paper)")
+
+
 @given(
     st.from_regex(r"[a-z_]{1,12}", fullmatch=True).filter(lambda k: k not in flatten(defaults_of(JobConfig)))
 )

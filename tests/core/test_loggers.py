@@ -6,11 +6,14 @@ import json
 import sys
 import types
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kalie.core.loggers import JsonlLogger, LoggerConfig, MissingPackageError, open_logger
+from kalie.core.loggers import JsonlLogger, LoggerConfig, MissingPackageError, open_logger, read_metrics
+
+Tracker = Literal["trackio", "wandb"]
 
 
 def lines(path: Path) -> list[dict[str, float]]:
@@ -62,7 +65,7 @@ def test_when_only_a_broken_line_is_left_expect_an_empty_start(tmp_path: Path) -
 
 @pytest.mark.parametrize("tracker", ["trackio", "wandb"])
 def test_when_tracker_is_not_installed_expect_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: Tracker
 ) -> None:
     monkeypatch.setitem(sys.modules, tracker, None)
     with pytest.raises(MissingPackageError, match=f"{tracker} is not installed: pip install {tracker}"):
@@ -71,7 +74,7 @@ def test_when_tracker_is_not_installed_expect_its_name(
 
 @pytest.mark.parametrize("tracker", ["trackio", "wandb"])
 def test_tracker_gets_project_metrics_and_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: Tracker
 ) -> None:
     calls: list[object] = []
     fake = types.ModuleType(tracker)
@@ -85,3 +88,15 @@ def test_tracker_gets_project_metrics_and_end(
     logger.log({"a": 1.0}, 4)
     logger.close()
     assert calls == [("init", "p", tmp_path.name), ({"a": 1.0}, 4), "finish"]
+
+
+def test_metrics_are_read_back_by_name_with_a_resumed_run_s_last_word(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    logger = JsonlLogger(path)
+    for step, value in ((1, 0.9), (2, 0.8), (3, float("nan")), (2, 0.7)):
+        logger.log({"loss": value, **({"error": 0.5} if step == 3 else {})}, step)
+    logger.close()
+    with path.open("a") as stream:
+        stream.write('{"step": 4, "lo')
+    assert read_metrics(path) == {"loss": ([1, 2], [0.9, 0.7]), "error": ([3], [0.5])}
+    assert read_metrics(tmp_path / "none.jsonl") == {}

@@ -110,12 +110,13 @@ def test_embedded_picture_is_the_picture() -> None:
     data = re.search(r"data:image/jpeg;base64,([^\"]+)", report.html())
     assert data is not None
     decoded = cv2.imdecode(np.frombuffer(base64.b64decode(data[1]), np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert decoded is not None
     assert abs(decoded.astype(int) - red).max() < 10
 
 
 def test_video_is_h264_with_all_frames_in_order() -> None:
     frames = [np.full((34, 47, 3), level, dtype=np.uint8) for level in range(40, 240, 20)]
-    with av.open(io.BytesIO(encode_mp4(frames, fps=10))) as container:
+    with av.open(io.BytesIO(encode_mp4(frames, fps=10)), "r") as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert stream.average_rate == 10

@@ -9,12 +9,13 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from kalie.core.config import ConfigError
-from kalie.core.loggers import LoggerConfig
+from kalie.core.loggers import LoggerConfig, MissingPackageError
 from kalie.core.runs import Run, RunConfig, RunLockedError, directory_lock
 
 HOLDER = """
@@ -47,7 +48,7 @@ def job(tmp_path: Path, name: str = "", *, resume: bool = False, steps: int = 3,
     )
 
 
-def summary(path: Path) -> dict[str, object]:
+def summary(path: Path) -> dict[str, Any]:
     return json.loads((path / "summary.json").read_text())
 
 
@@ -143,6 +144,27 @@ def test_when_resumed_config_differs_expect_the_key(tmp_path: Path) -> None:
         job(tmp_path, "a", resume=True, steps=4)
     with job(tmp_path, "a", resume=True, seeds=5) as run:  # allowed by may_change
         assert run.resumed
+
+
+def test_a_run_from_before_a_key_existed_resumes_with_the_key_s_default(tmp_path: Path) -> None:
+    with job(tmp_path, "a"):
+        pass
+    config = yaml.safe_load((tmp_path / "job" / "a" / "config.yaml").read_text())
+    del config["steps"]
+    (tmp_path / "job" / "a" / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ConfigError, match=r"^steps: .* was made with 3, now it is 4"):
+        job(tmp_path, "a", resume=True, steps=4)
+    with job(tmp_path, "a", resume=True) as run:
+        assert run.resumed
+
+
+def test_when_the_tracker_is_not_installed_expect_its_name_and_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(MissingPackageError, match="wandb is not installed: pip install wandb"):
+        Run.open("job", RunConfig(tmp_path), JobConfig(), logger=LoggerConfig(tracker="wandb"))
+    assert list(tmp_path.iterdir()) == []
 
 
 # E6 ------------------------------------------------------------------------------------------------------

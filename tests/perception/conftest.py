@@ -95,7 +95,9 @@ class Photographer:
         return np.asarray(cv2.resize(seen, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def rigid(rotation_vector: Sequence[float], translation: Sequence[float]) -> FloatArray:
+def rigid(
+    rotation_vector: Sequence[float] | FloatArray, translation: Sequence[float] | FloatArray
+) -> FloatArray:
     """A transform (4, 4)."""
     pose = np.eye(4)
     pose[:3, :3] = Rotation.from_rotvec(rotation_vector).as_matrix()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from kalie.cli.main import main
 from kalie.perception.calibration import pose_difference
-from kalie.perception.camera_files import load_intrinsics, load_transform, save_intrinsics
+from kalie.perception.camera_files import load_intrinsics, load_transform, read_image, save_intrinsics
+from kalie.perception.charuco import CharucoConfig, detect
 
 from .conftest import LENS, Photographer, rigid, view_poses
 
@@ -57,6 +60,45 @@ def test_intrinsics_alone_need_no_hand_poses(session: Path, tmp_path: Path) -> N
     found = load_intrinsics(tmp_path / "calibrate" / "one" / "intrinsics.json")
     assert found.fx == pytest.approx(LENS.fx, rel=5e-3)
     assert not (tmp_path / "calibrate" / "one" / "extrinsics.json").exists()
+
+
+def test_the_drawn_board_prints_at_its_size_and_is_found_whole(tmp_path: Path) -> None:
+    path, board = tmp_path / "new" / "board.png", CharucoConfig(columns=5, rows=7, square=0.03, marker=0.022)
+    keys = ["board.columns=5", "board.rows=7", "board.square=0.03", "board.marker=0.022", "dpi=200"]
+    assert main(["calibrate", f"draw={path}", *keys]) == 0
+    with Image.open(path) as picture:
+        inches = [size / dots for size, dots in zip(picture.size, picture.info["dpi"], strict=True)]
+        assert picture.info["dpi"][0] == pytest.approx(200, rel=0.01)
+    assert [0.0254 * side for side in inches] == pytest.approx([5 * 0.03, 7 * 0.03], rel=1e-4)
+    # Paper is white around it.
+    view = detect(np.pad(read_image(path), ((40, 40), (40, 40), (0, 0)), constant_values=255), board, "board")
+    assert len(view.ids) == 4 * 6
+    metres_per_pixel = 0.0254 * inches[0] / picture.size[0]
+    steps = np.diff(view.pixels[np.argsort(view.ids)][:4, 0]) * metres_per_pixel
+    assert steps == pytest.approx(0.03, rel=1e-3)
+
+
+def test_the_drawn_page_has_the_size_of_the_board(tmp_path: Path) -> None:
+    assert main(["calibrate", f"draw={tmp_path / 'board.pdf'}", "dpi=100"]) == 0
+    page = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+) ?\]", (tmp_path / "board.pdf").read_bytes())
+    assert page is not None
+    assert [float(side) / 72 * 25.4 for side in page.groups()] == pytest.approx([180, 280], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ([], "session: pass session=FILE to calibrate, or draw=FILE"),
+        (["session=a.json", "draw=b.png"], "session: pass session=FILE to calibrate, or draw=FILE"),
+        (["draw=board.jpg"], "draw=board.jpg: must end in .png or .pdf"),
+        (["draw=board.png", "dpi=20"], "dpi=20 must lie between 72 and 1200"),
+    ],
+)
+def test_when_what_to_do_is_unclear_expect_the_key_named(
+    keys: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibrate", *keys]) == 2
+    assert named in capsys.readouterr().err
 
 
 def test_when_hand_poses_are_missing_expect_the_view_named(

@@ -173,8 +173,8 @@ def test_a_partly_hidden_board_is_used(photographer: Photographer, poses: list[F
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"columns": 2}, "3x3 squares"),
-        ({"marker": 0.02}, "marker < square"),
+        ({"columns": 2}, "must be at least 3"),
+        ({"marker": 0.02}, "must be below square"),
         ({"columns": 20, "rows": 20}, "has 100 markers, the board needs 200"),
     ],
 )

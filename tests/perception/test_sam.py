@@ -17,7 +17,7 @@ import pytest
 import torch
 from transformers import (
     BertConfig,
-    BertTokenizerFast,
+    BertTokenizerFast,  # pyright: ignore[reportAttributeAccessIssue]  made when it is asked for
     GroundingDinoConfig,
     GroundingDinoForObjectDetection,
     GroundingDinoImageProcessorPil,
@@ -102,7 +102,7 @@ def tiny_dino(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     backbone = SwinConfig(
         image_size=32, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2,
-        out_features=["stage2", "stage3", "stage4"],
+        out_features=["stage2", "stage3", "stage4"],  # pyright: ignore[reportCallIssue]
     )  # fmt: skip
     config = GroundingDinoConfig(
         backbone_config=backbone, text_config=text, d_model=32, num_queries=5, encoder_layers=2,
@@ -162,7 +162,7 @@ def test_sam_agrees_with_the_model_called_in_one_go(frame: RgbdFrame, tiny_sam: 
     processor = SamProcessor(SamImageProcessorPil.from_pretrained(tiny_sam))
     model = SamModel.from_pretrained(tiny_sam).eval()
     box = [[[BOX.left, BOX.top, BOX.right, BOX.bottom]]]
-    inputs = processor(images=frame.rgb, input_boxes=box, return_tensors="pt")
+    inputs = processor(images=frame.rgb, input_boxes=box, return_tensors="pt")  # pyright: ignore[reportCallIssue]
     sizes, padded = inputs["original_sizes"], inputs["reshaped_input_sizes"]
     with torch.no_grad():
         outputs = model(

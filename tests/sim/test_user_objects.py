@@ -6,19 +6,21 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 import kalie
 from kalie.sim.episode import act, oracle
-from kalie.sim.objects import Category, ObjectFamily, ObjectModel, Split
+from kalie.sim.objects import Category, LinkPoint, ObjectFamily, ObjectModel, Split
 from kalie.sim.registry import TASK_NAMES, Registry, own_families, task
+from kalie.sim.resting import _pose, resting
 from kalie.sim.staging import stage
 from kalie.sim.task import TaskName
+from kalie.sim.urdf import Link, Part, Vector, roll_pitch_yaw, urdf_text
 from kalie.sim.user_objects import NEEDS, UserObjectError, _check_model, load_families
-from kalie.sim.world import World
+from kalie.sim.world import World, yaw_quaternion
 
 EXAMPLES = Path(kalie.__file__).parent / "examples" / "objects"
 FAMILY = """
@@ -160,6 +162,54 @@ def test_the_example_folder_is_swept_by_an_oracle(world: World) -> None:
     assert act(world, staged, oracle(staged)).success
 
 
+def test_a_cork_that_stands_on_either_end_does_so_and_stays(world: World) -> None:
+    cork = next(family for family in load_families(EXAMPLES) if family.name == "cork")
+    models = [cork.sample(np.random.default_rng(seed)) for seed in range(8)]
+    assert len({model.urdf for model in models}) == 2
+    for model in models:
+        world.reset()
+        placed = world.load(model, (0.5, 0.0, 0.001), yaw_quaternion(0.7))
+        top = world.keypoint(placed, "target")
+        assert top[2] == pytest.approx(0.001 + model.scalars["height"], abs=1e-6)
+        world.settle(1.0)
+        np.testing.assert_allclose(world.keypoint(placed, "target"), top, atol=0.002)
+
+
+def test_a_pose_turns_links_joints_and_keypoints_alike(world: World) -> None:
+    """An object given lying, in its resting pose, is the object given standing."""
+    family = next(iter(own_families("cabinet", "train")))
+    model = family.sample(np.random.default_rng(0))
+    xyz, rpy = (0.02, -0.03, 0.05), (0.3, -1.2, 2.0)
+    turned = resting(model, xyz, rpy)
+    back = np.asarray(np.linalg.inv(_pose(xyz, rpy)), dtype=np.float64)
+    angles = cast(Vector, tuple(roll_pitch_yaw(back[:3, :3]).tolist()))
+    again = resting(turned, cast(Vector, tuple(back[:3, 3].tolist())), angles)
+    for moved, pose in ((turned, _pose(xyz, rpy)), (again, np.eye(4))):
+        world.reset()
+        first = world.load(model, (0.0, 0.0, 0.0), fixed_base=True)
+        second = world.load(moved, (0.0, 0.0, 0.0), fixed_base=True)
+        assert first.links.keys() == second.links.keys()
+        for name in first.links.keys() - {"base"}:
+            for placed in (first, second):
+                world.set_joint(placed, name, 0.05)
+            expected = pose @ world.pose(first, name)
+            np.testing.assert_allclose(world.pose(second, name), expected, atol=1e-6)
+        for name in model.keypoints:
+            expected = pose @ (*world.keypoint(first, name), 1.0)
+            np.testing.assert_allclose(world.keypoint(second, name), expected[:3], atol=1e-6)
+
+
+def test_an_object_without_poses_is_read_as_it_always_was(folder: Path) -> None:
+    _edit(folder / "cork.json", resting_poses=[])
+    cork = next(family for family in load_families(folder) if family.name == "cork")
+    rng, untouched = np.random.default_rng(3), np.random.default_rng(3)
+    model = cork.sample(rng)
+    assert rng.bit_generator.state == untouched.bit_generator.state
+    part = Part("mesh", (1.0, 1.0, 1.0), mass=0.012, mesh="cork.obj", extent=(0.028, 0.02662, 0.022))
+    assert model.urdf == urdf_text("cork", [Link("base", (part,))])
+    assert model.keypoints == {"target": LinkPoint((0.0, 0.0, 0.022))}
+
+
 def test_the_example_module_draws_different_rakes() -> None:
     (family,) = load_families(EXAMPLES / "rakes.py")
     first, second = (family.sample(np.random.default_rng(seed)) for seed in (0, 1))
@@ -179,6 +229,12 @@ def test_the_example_module_draws_different_rakes() -> None:
         ({"urdf": "/etc/hostname"}, "outside the object folder"),
         ({"urdf": "gone.urdf"}, "no such file"),
         ({"resting_quaternions": [[0, 0, 0, 1]]}, r"mop\.json: resting_quaternions"),
+        ({"resting_poses": [{"rpy": [0, 0]}]}, r"mop\.json: resting_poses\.0\.rpy"),
+        ({"resting_poses": [{"height": 0.1}]}, r"mop\.json: resting_poses\.0\.height"),
+        (
+            {"resting_poses": [{"keypoints": {"grasp": {"xyz": [0, 0, 0], "link": "rope"}}}]},
+            r"mop\.json: keypoints\.grasp: the URDF has no link 'rope'",
+        ),
         ({"urdf": ""}, "give either urdf or obj"),
     ],
 )

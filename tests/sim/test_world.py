@@ -235,7 +235,8 @@ def test_when_bullet_is_emptied_after_many_loads_expect_the_same_bits_and_pixels
 ) -> None:
     def picture() -> bytes:
         cube = world.load(CUBE, (0.5, 0, 0))
-        world.set_texture(cube.body, -1, np.eye(64, dtype=np.uint8)[..., None] * np.uint8([255, 128, 0]))
+        orange = np.array([255, 128, 0], dtype=np.uint8)
+        world.set_texture(cube.body, -1, np.eye(64, dtype=np.uint8)[..., None] * orange)
         return world.render().rgb.tobytes()
 
     first, seen = _tumble(world), picture()

@@ -1,6 +1,7 @@
 """Small drawn photos shared by the synthesis tests; no simulator."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -52,10 +53,9 @@ def brush_photo(image_id: str = "photo", seed: int = 0, dots: bool = False) -> L
         for name in ("grasp", "function", "target"):
             _stamp(rgb, points[name])
     yaw = float(np.arctan2(across[1], across[0]))
-    affordance = Affordance(
+    affordance = replace(
+        Affordance(grasp_yaw=np.pi / 2 - (np.pi / 2 - yaw) % np.pi, pre_height=0.05),
         **{name: from_pixel(np.asarray(p, float), 256, 256) for name, p in points.items()},
-        grasp_yaw=np.pi / 2 - (np.pi / 2 - yaw) % np.pi,
-        pre_height=0.05,
     )
     return LabelledImage(
         id=image_id,

@@ -1,11 +1,7 @@
 """Each filter can reject, says why, and lets a good draw pass."""
 
-import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +9,7 @@ import pytest
 from kalie.affordance.labels import LabelledImage
 from kalie.affordance.schema import Affordance, Keypoint
 from kalie.core.chat import ChatConfig, ChatError, ask
+from kalie.core.files import DamagedFileError
 from kalie.synthesis.binding import Anchor
 from kalie.synthesis.checks import (
     NoJudge,
@@ -27,6 +24,8 @@ from kalie.synthesis.checks import (
 )
 from kalie.synthesis.describe import describe_with_chat
 from kalie.synthesis.edges import soft_edges
+
+from .chat_server import chat_server, says
 
 
 def square(x: int, y: int, side: int = 10, size: int = 64) -> np.ndarray:
@@ -97,35 +96,6 @@ def test_when_edges_vanish_expect_edges() -> None:
         check_edges(np.full_like(rgb, 200), wanted, [square(20, 20, 20)], 0.3)
 
 
-@contextmanager
-def chat_server(*replies: tuple[int, str]) -> Iterator[tuple[ChatConfig, list[bytes]]]:
-    """A local server that answers with the given (status, body) in turn, the last one for ever."""
-    asked: list[bytes] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked.append(self.rfile.read(int(self.headers["Content-Length"])))
-            status, body = replies[min(len(asked), len(replies)) - 1]
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield ChatConfig(f"http://127.0.0.1:{server.server_port}/v1", "tiny", attempts=2), asked
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def says(text: str) -> tuple[int, str]:
-    return 200, json.dumps({"choices": [{"message": {"content": text}}]})
-
-
 @pytest.mark.parametrize(("answer", "passes"), [("Yes.", True), ("No, two brushes", False), ("", False)])
 def test_judge_keeps_only_what_is_answered_with_yes(
     photos: list[LabelledImage], answer: str, passes: bool
@@ -182,3 +152,32 @@ def test_when_a_language_model_is_silent_expect_error_naming_the_image(
 ) -> None:
     with chat_server(says(" ")) as (config, _), pytest.raises(ChatError, match="photo0"):
         describe_with_chat([replace(photos[0])], config)
+
+
+def test_descriptions_are_kept_one_by_one_and_not_asked_for_again(
+    photos: list[LabelledImage], tmp_path: Path
+) -> None:
+    calls: list[tuple[int, int]] = []
+    with chat_server(says("a teal one"), (400, "gone"), says("a red one"), says("another")) as (
+        config,
+        asked,
+    ):
+        with pytest.raises(ChatError):
+            describe_with_chat(photos[:2], config, folder=tmp_path)
+        found = describe_with_chat(
+            photos[:2], config, folder=tmp_path, progress=lambda *done: calls.append(done)
+        )
+        again = describe_with_chat(photos[:2], config, folder=tmp_path)
+    assert found == again == {"photo0": ("a teal one",), "photo1": ("a red one",)}
+    assert len(asked) == 3
+    assert calls == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("kept", ["", "[", "[]", "[1]", '"a teal one"'])
+def test_when_a_kept_description_is_damaged_expect_its_file(
+    photos: list[LabelledImage], tmp_path: Path, kept: str
+) -> None:
+    (tmp_path / "photo0.json").write_text(kept)
+    config = ChatConfig("http://127.0.0.1:9/v1", "tiny", attempts=1)
+    with pytest.raises(DamagedFileError, match=r"photo0\.json"):
+        describe_with_chat(photos[:1], config, folder=tmp_path)

@@ -117,7 +117,7 @@ def test_second_object_is_painted_under_the_first_ones_new_edges(photos: list[La
         transform=far,
         tool=far,
         distractors=DistractorConfig(share=0),
-        background=BackgroundConfig(keep=1.0),
+        background=BackgroundConfig(keep=1.0, recolour=0.0),
         checks=CheckConfig(edge_agreement=0),
     )
     scene = analysed(photos[0])

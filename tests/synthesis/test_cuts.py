@@ -32,7 +32,8 @@ def chest(place: float, instruction: str) -> LabelledImage:
     rgb[inside & (v > 0)] = (200, 170, 60)
     target = middle + place * 2 * ACROSS / 3 * side + (ALONG - 6) * out
     points = {"target": target, "pre_contact": target + 25 * out, "post_contact": target - 15 * out}
-    affordance = Affordance(**{name: from_pixel(point, 256, 256) for name, point in points.items()})
+    keypoints = {name: from_pixel(point, 256, 256) for name, point in points.items()}
+    affordance = replace(Affordance(), **keypoints)
     masks = inside.astype(np.uint8)
     return LabelledImage("chest", rgb, instruction, affordance, Provenance("photo", "chest"), masks=masks)
 

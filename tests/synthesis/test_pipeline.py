@@ -102,7 +102,7 @@ def test_report_counts_rejections_by_reason(photos: list[LabelledImage]) -> None
 
 
 def test_when_no_draw_passes_expect_error_naming_image_and_reasons(photos: list[LabelledImage]) -> None:
-    picky = ComposeConfig(checks=CheckConfig(edge_agreement=1.01))
+    picky = ComposeConfig(checks=CheckConfig(edge_agreement=1.0))
     with pytest.raises(SynthesisError, match=r"'photo0'.*none of 3 draws passed \(edges 3\)"):
         synthesise(photos, SynthesisConfig(count=1, compose=picky, draws=3), 0)
 

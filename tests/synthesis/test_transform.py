@@ -222,5 +222,5 @@ def test_when_taper_is_too_strong_expect_error() -> None:
     ],
 )
 def test_when_config_is_out_of_range_expect_error_naming_the_field(bad: dict[str, object]) -> None:
-    with pytest.raises(TransformError, match=next(iter(bad))):
+    with pytest.raises(ValueError, match=next(iter(bad))):
         TransformConfig(**bad)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,49 @@
+"""Press the emergency stop of the control node, or release it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+
+from ._ros_client import NAMESPACE, NoAnswer, asker, where
+from ._ros_env import enter_ros
+from ._verb import Verb
+
+# Seconds until the node must have been found, and until it must have answered then.
+FIND = 5.0
+ANSWER = 3.0
+
+
+@dataclass(frozen=True)
+class RosStopConfig:
+    """Keys of `kalie ros stop`.
+
+    Attributes:
+        reset: release the stop instead; nothing moves without a new goal.
+    """
+
+    reset: bool = False
+
+
+def main(cfg: RosStopConfig) -> int:
+    """Call the service; 1 when the node refuses."""
+    enter_ros()
+    from std_srvs.srv import Trigger
+
+    name = f"{NAMESPACE}/control/{'reset_emergency_stop' if cfg.reset else 'emergency_stop'}"
+    with asker("client") as ask:
+        client = ask.node.create_client(Trigger, name)
+        if not ask.wait(client.service_is_ready, FIND):
+            raise NoAnswer(f"no control node: {name} was not found within {FIND:g} s ({where()})")
+        future = client.call_async(Trigger.Request())
+        if not ask.wait(future.done, ANSWER):
+            raise NoAnswer(f"{name} did not answer within {ANSWER:g} s: use the robot's own stop")
+        answer = future.result()
+    assert answer is not None  # noqa: S101 - it is done
+    Console(highlight=False).print(escape(answer.message))
+    return int(not answer.success)
+
+
+VERB = Verb(RosStopConfig, main, examples=("kalie ros stop", "kalie ros stop reset=true"))
