@@ -20,8 +20,9 @@ import yaml
 
 from ..affordance.model import Prediction
 from ..core.files import write_text
-from ..sim.episode import Episode
+from ..sim.episode import Episode, scored
 from ..sim.staging import StagedScene
+from ..sim.task import Judgement
 from ..sim.world import World
 from ._ros_client import NAMESPACE, Asker, NoAnswer, asker
 from .ros_send import constant_name
@@ -61,14 +62,14 @@ class GraphArm:
             NoAnswer: a node of the graph does not answer.
         """
         if prediction.affordance is None:
-            return _episode(staged, prediction, False, f"invalid prediction: {prediction.error}", {})
+            return scored(staged, None, Judgement(False, {}), f"invalid prediction: {prediction.error}")
         self._stage(staged)
         reason = self._execute(staged, prediction)
         judged = json.loads(self._call(self._judge).message)
         if judged["instruction"] != staged.scene.instruction:
             raise NoAnswer(f"sim_arm staged another scene: {judged['instruction']!r}")
-        success = bool(judged["success"]) and not reason
-        return _episode(staged, prediction, success, reason, judged["measures"])
+        judgement = Judgement(bool(judged["success"]), judged["measures"])
+        return scored(staged, prediction.affordance, judgement, reason)
 
     def _stage(self, staged: StagedScene) -> None:
         from rclpy.parameter import Parameter
@@ -152,23 +153,3 @@ def _wait_until_up(ask: Asker, up: subprocess.Popen[bytes], log: Path) -> None:
     ask.wait(lambda: bool(beats) or up.poll() is not None, START)
     if not beats:
         raise NoAnswer(f"the ROS graph did not come up; see {log}")
-
-
-def _episode(
-    staged: StagedScene,
-    prediction: Prediction,
-    success: bool,
-    reason: str,
-    measures: Mapping[str, float],
-) -> Episode:
-    return Episode(
-        staged.task.name,
-        staged.split,
-        staged.seed,
-        staged.scene.instruction,
-        staged.families,
-        success,
-        reason or ("" if success else "goal not reached"),
-        measures,
-        None if prediction.affordance is None else prediction.affordance.to_json(),
-    )

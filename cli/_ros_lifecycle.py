@@ -39,6 +39,11 @@ class LifecycleClient:
         self._change_sent = 0.0
         self._change_failed: float | None = None
 
+    @property
+    def found(self) -> bool:
+        """Whether the graph knows the node's services; those of a node that was killed, too, for a while."""
+        return self._get.service_is_ready()
+
     def ask(self, wanted: Transition, now: float) -> None:
         """Ask for a transition from the state in which the node is."""
         self.refused, self._wanted, self._before = False, wanted, self.state
@@ -52,7 +57,7 @@ class LifecycleClient:
             if future.done():
                 self._learn(future.result().current_state.label, asked, now)
         self._questions = [item for item in self._questions if not item[0].done()]
-        if not self._questions or now - self._questions[-1][1] > RESEND:
+        if self.found and (not self._questions or now - self._questions[-1][1] > RESEND):
             self._questions.append((self._get.call_async(self._get.srv_type.Request()), now))
 
     def _learn(self, state: str, asked: float, now: float) -> None:

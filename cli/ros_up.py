@@ -14,6 +14,7 @@ from typing import Literal
 from rich.console import Console
 from rich.markup import escape
 
+from ..core.config import ConfigError
 from ..core.runs import Run, RunConfig
 from ._ros_client import Asker, asker, where
 from ._ros_env import enter_ros, find_ros, localhost_only
@@ -32,8 +33,10 @@ from ._ros_process import NodeProcess, stop_all
 from ._supervisor import BringUpError, Patience, Seen, Step, Supervision
 from ._verb import Verb
 
-# How long to look for another graph under the same names before ours is started, in seconds.
-LOOK = 1.0
+# How long to look for another graph under the same names before ours is started, and how long to wait for its
+# answer when it seems to be there, in seconds.
+LOOK = 1.5
+ANSWER = 5.0
 DEACTIVATE = 3.0
 
 
@@ -47,6 +50,7 @@ class RosUpConfig:
         robot: whose parameters; franka is also the simulated arm.
         task: the scene of the simulation; sweep if null.
         seed: of the scene; 0 if null.
+        weights: folder of a tuned keypoint model; the shipped base model if null.
         record: whether everything is recorded, to recordings/ in the run's folder.
         params: a ROS parameter file of your own, which goes before the shipped ones.
         discovery: localhost keeps the graph on this computer, environment leaves that to the variables of
@@ -59,6 +63,7 @@ class RosUpConfig:
     robot: RobotName = "franka"
     task: TaskName | None = None
     seed: int | None = None
+    weights: Path | None = None
     record: bool = False
     params: Path | None = None
     discovery: Literal["auto", "localhost", "environment"] = "auto"
@@ -88,13 +93,16 @@ class Graph:
 
     def check_alone(self) -> None:
         """Refuse to start nodes under names that another graph uses. Raises BringUpError."""
-        deadline = time.monotonic() + LOOK
-        while time.monotonic() < deadline:
+        begun = time.monotonic()
+        while (now := time.monotonic()) < begun + (ANSWER if self._any_found() else LOOK):
             self._ask.spin(0.1)
             for name, client in self._clients.items():
-                client.poll(time.monotonic())
+                client.poll(now)
                 if client.state:
                     raise BringUpError(f"{name}: runs already, with {where()}")
+
+    def _any_found(self) -> bool:
+        return any(client.found for client in self._clients.values())
 
     def supervise(self, patience: Patience, stopped: Stop) -> None:
         """Make every node active and keep it so, until the user stops it. Raises BringUpError."""
@@ -173,8 +181,11 @@ def wish_of(cfg: RosUpConfig, recordings: Path) -> Wish:
     """What the config asks for."""
     given = {"task": cfg.task, "seed": cfg.seed}
     scene = {name: str(value) for name, value in given.items() if value is not None}
-    recorder = {"directory": str(recordings.resolve()), "on_activate": "true"}
-    values = {"sim_arm": scene, "recorder": recorder}
+    values = {
+        "sim_arm": scene,
+        "affordance": {"weights": str(cfg.weights.resolve())} if cfg.weights else {},
+        "recorder": {"directory": str(recordings.resolve()), "on_activate": "true"},
+    }
     extra = ("recorder",) if cfg.record else ()
     return Wish(cfg.mode, cfg.robot, extra, (cfg.params,) if cfg.params else (), values)
 
@@ -198,13 +209,14 @@ def bring_up(specs: Sequence[NodeSpec], logs: Path, patience: Patience, console:
 
 def main(cfg: RosUpConfig) -> None:
     """Run the graph until it is stopped."""
+    if cfg.weights and not cfg.weights.is_dir():
+        raise ConfigError(f"weights={cfg.weights}: no such folder")
     localhost = cfg.discovery == "localhost" or (cfg.discovery == "auto" and cfg.mode == "sim")
     enter_ros(localhost_only(find_ros().distro) if localhost else {})
     folder = config_folder()
     if cfg.params:
-        check_parameter_file(
-            cfg.params, [spec.name for spec in node_specs(Wish(cfg.mode, cfg.robot), folder)]
-        )
+        names = [spec.name for spec in node_specs(wish_of(cfg, Path()), folder)]
+        check_parameter_file(cfg.params, names)
     with Run.open("ros_up", cfg.run, cfg) as run:
         specs = node_specs(wish_of(cfg, run.path / "recordings"), folder)
         bring_up(specs, run.path / "logs", cfg.patience, Console(highlight=False))
@@ -215,6 +227,7 @@ VERB = Verb(
     main,
     examples=(
         "kalie ros up mode=sim task=sweep",
+        "kalie ros up mode=sim task=drawer weights=outputs/finetune/latest/model",
         "kalie ros up mode=real robot=wx250s params=my_table.yaml",
         "kalie ros up mode=perception_only discovery=localhost",
     ),

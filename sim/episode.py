@@ -17,7 +17,7 @@ from ..perception.frame import ImageArray
 from .arm import SimulatedArm, panda_kinematics
 from .objects import Category, Split
 from .staging import StagedScene
-from .task import TaskName
+from .task import Judgement, TaskName
 from .world import HOME, World
 
 # Simulated seconds after the arm has stopped, before judgement.
@@ -86,14 +86,17 @@ def act(
         film: receives a picture uint8 (H, W, 3) about ten times a simulated second; the default draws none.
         progress: called with (phases of the motion done, phases) after each.
     """
+    judge = staged.task.judge
     if prediction.affordance is None:
-        return _scored(world, staged, None, f"invalid prediction: {prediction.error}", {}, 0.0)
+        reason = f"invalid prediction: {prediction.error}"
+        return scored(staged, None, judge(world, staged.scene), reason)
     started = time.perf_counter()
     try:
         trajectories = _trajectories(staged, prediction.affordance, settings)
     except PlanError as error:
         seconds = {"plan": time.perf_counter() - started}
-        return _scored(world, staged, prediction.affordance, f"plan: {error}", seconds, 0.0)
+        judgement = judge(world, staged.scene)
+        return scored(staged, prediction.affordance, judgement, f"plan: {error}", seconds)
     planned, steps = time.perf_counter(), world.steps
     arm = SimulatedArm(world, on_period=None if film is None else _camera(world, film))
     execution = run(arm, trajectories, progress)
@@ -101,7 +104,7 @@ def act(
     seconds = {"plan": planned - started, "move": time.perf_counter() - planned}
     reason = "" if execution.status == "done" else f"{execution.status}: {execution.message}"
     moved = (world.steps - steps) * world.config.time_step
-    return _scored(world, staged, prediction.affordance, reason, seconds, moved)
+    return scored(staged, prediction.affordance, judge(world, staged.scene), reason, seconds, moved)
 
 
 def _trajectories(
@@ -112,15 +115,24 @@ def _trajectories(
     return plan_motion(primitive, affordance, staged.frame, kinematics, home, settings).trajectories
 
 
-def _scored(
-    world: World,
+def scored(
     staged: StagedScene,
     affordance: Affordance | None,
+    judgement: Judgement,
     reason: str,
-    seconds: Mapping[str, float],
-    moved: float,
+    seconds: Mapping[str, float] | None = None,
+    moved: float = 0.0,
 ) -> Episode:
-    judgement = staged.task.judge(world, staged.scene)
+    """The record of a scene that is over.
+
+    Args:
+        staged: it.
+        affordance: the keypoints used, None when invalid.
+        judgement: of the simulator's state.
+        reason: why the motion failed, empty when it did not.
+        seconds: wall time by stage.
+        moved: simulated seconds of motion.
+    """
     success = judgement.success and not reason
     return Episode(
         staged.task.name,
@@ -132,7 +144,7 @@ def _scored(
         reason or ("" if success else "goal not reached"),
         judgement.measures,
         None if affordance is None else affordance.to_json(),
-        seconds,
+        seconds or {},
         moved,
     )
 

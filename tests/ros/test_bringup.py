@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import yaml
 
@@ -42,7 +43,7 @@ GRAPH = yaml.safe_load((CONFIG / "graph.yaml").read_text("utf-8"))
 ROBOT_FILES = sorted({*GRAPH["robots"].values(), "sim.yaml"})
 LAUNCH_FILES = sorted((BRINGUP / "launch").glob("*.launch.py"))
 POLICY = ElementTree.fromstring((BRINGUP / "policies" / "kalie.policy.xml").read_bytes())  # noqa: S314 - ours
-PROFILES = [str(item.get("node")) for item in POLICY.iter("profile")]
+PROCESSES = [str(item.get("path")).removeprefix("/kalie/") for item in POLICY.iter("enclave")]
 PAGE = (ROOT / "docs" / "ros.md").read_text("utf-8")
 HAS_ROS = importlib.util.find_spec("rclpy") is not None and importlib.util.find_spec("kalie_ros") is not None
 
@@ -201,7 +202,7 @@ def test_the_panda_of_the_file_is_the_library_s() -> None:
     ours, theirs = schema(**told).robot(PANDA_URDF), panda_config(PANDA_URDF)
     frames = {"tcp_frame": theirs.tcp_frame, "tcp_offset": theirs.tcp_offset}
     assert dataclasses.replace(ours, **frames) == theirs
-    home = parameters("panda.yaml")["control"]["home"]
+    home = np.array(parameters("panda.yaml")["control"]["home"])
     assert Kinematics(ours).forward(home) == pytest.approx(Kinematics(theirs).forward(home), abs=1e-12)
 
 
@@ -298,7 +299,6 @@ def test_folders_that_are_installed_are_those_that_exist() -> None:
 
 def test_extrinsics_become_the_transform_that_they_are(tmp_path: Path) -> None:
     """The one computation of the launch files, run by itself."""
-    import numpy as np
     from scipy.spatial.transform import Rotation
 
     tree = ast.parse((BRINGUP / "launch" / "real.launch.py").read_text("utf-8"))
@@ -340,14 +340,17 @@ EVERY_SERVICE = {
 }
 
 
-def allowed(node: str) -> Mapping[str, set[str]]:
-    """What the policy allows a node, by e.g. "topic publish", names as they stand there."""
-    (profile,) = [item for item in POLICY.iter("profile") if item.get("node") == node]
+def allowed(process: str) -> Mapping[str, set[str]]:
+    """What the policy allows a process, by e.g. "topic publish"; it may hold helper nodes beside its own."""
+    (enclave,) = [item for item in POLICY.iter("enclave") if item.get("path") == f"/kalie/{process}"]
     found: dict[str, set[str]] = {}
-    for group in profile:
-        for what, verdict in group.attrib.items():
-            assert verdict == "ALLOW"
-            found.setdefault(f"{group.tag[:-1]} {what}", set()).update(str(item.text) for item in group)
+    for profile in enclave.iter("profile"):
+        for group in profile:
+            (what,) = group.attrib
+            names = {str(item.text) for item in group}
+            if profile.get("node") != process:
+                names = {name.replace("~", f"/kalie/{profile.get('node')}") for name in names}
+            found.setdefault(f"{group.tag[:-1]} {what}", set()).update(names)
     return found
 
 
@@ -361,12 +364,14 @@ def test_the_policy_is_of_the_schema_that_sros_2_reads() -> None:
     assert (POLICY.tag, POLICY.get("version")) == ("policy", "0.2.0")
     for enclave in POLICY.iter("enclave"):
         (profiles,) = enclave
-        (profile,) = profiles
-        assert enclave.get("path") == f"{profile.get('ns')}/{profile.get('node')}"
-        assert {group.tag for group in profile} <= {"topics", "services", "actions"}
-        for group in profile:
-            assert {item.tag for item in group} == {group.tag[:-1]}
-            assert len(group) == len({item.text for item in group})
+        assert f"{profiles[0].get('ns')}/{profiles[0].get('node')}" == enclave.get("path")
+        for profile in profiles:
+            assert (profile.tag, profile.get("ns")) == ("profile", "/kalie")
+            assert {group.tag for group in profile} <= {"topics", "services", "actions"}
+            for group in profile:
+                assert list(group.attrib.values()) == ["ALLOW"]
+                assert {item.tag for item in group} == {group.tag[:-1]}
+                assert len(group) == len({item.text for item in group})
 
 
 def test_every_process_has_an_enclave() -> None:
@@ -381,9 +386,10 @@ def test_a_node_may_use_what_the_page_says_and_nothing_that_is_nowhere_said(node
     names = set().union(*allowed(node).values())
     assert names_of_the_page(node) <= names
     told = "\n".join(path.read_text("utf-8") for path in [*CONFIG.glob("*.yaml"), *NODES.glob("*.py")])
-    for name in names - EVERY_TOPIC - EVERY_SERVICE:
+    infrastructure = {name.rsplit("/", 1)[-1] for name in EVERY_TOPIC | EVERY_SERVICE}
+    for name in names:
         last = name.rsplit("/", 1)[-1]
-        assert name in PAGE or name in told or last in told, f"{node}: {name}"
+        assert last in infrastructure or name in PAGE or name in told or last in told, f"{node}: {name}"
 
 
 def test_what_one_node_is_allowed_to_ask_for_another_is_allowed_to_give() -> None:
@@ -392,7 +398,7 @@ def test_what_one_node_is_allowed_to_ask_for_another_is_allowed_to_give() -> Non
             kind: {name.replace("~", f"/kalie/{node}") for name in names}
             for kind, names in allowed(node).items()
         }
-        for node in PROFILES
+        for node in PROCESSES
     ]
     pairs = {
         "topic subscribe": "topic publish",
@@ -420,8 +426,8 @@ def test_the_recorder_may_hear_its_topics_and_the_replay_say_them() -> None:
 def test_only_the_control_node_moves_the_arm_and_only_the_client_asks_it_to() -> None:
     control = parameters("panda.yaml")["control"]
     topic, action = control["trajectory_topic"], "/kalie/execute_task"
-    assert [node for node in PROFILES if topic in allowed(node).get("topic publish", ())] == ["control"]
-    assert [node for node in PROFILES if action in allowed(node).get("action call", ())] == ["client"]
+    assert [node for node in PROCESSES if topic in allowed(node).get("topic publish", ())] == ["control"]
+    assert [node for node in PROCESSES if action in allowed(node).get("action call", ())] == ["client"]
 
 
 # ---- where ROS 2 comes from ------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 from kalie.control.arm import Execution
-from kalie_ros.goals import GoalEnded, TaskName, check_instruction, choose_task, ending
+from kalie_ros.goals import GoalEnded, TaskName, choose_task, ending
 
 TASKS: tuple[TaskName, ...] = ("sweep", "drawer", "towel", "pour", "unplug")
 
@@ -37,14 +37,6 @@ def test_a_named_task_goes_before_the_words() -> None:
 def test_when_the_named_task_is_unknown_expect_refusal() -> None:
     with pytest.raises(GoalEnded, match="'fly' is not one of"):
         choose_task("fly", "sweep it")
-
-
-@pytest.mark.parametrize("text", ["", "   ", "x" * 10_000, "sweep\x00it", "sweep\x1b[2Jit", "a\u202eb"])
-def test_when_instruction_is_empty_huge_or_holds_control_characters_expect_refusal(text: str) -> None:
-    with pytest.raises(GoalEnded, match="instruction") as caught:
-        check_instruction(text)
-    assert caught.value.outcome == "REJECTED"
-    assert len(str(caught.value)) < 200
 
 
 def test_a_stall_is_never_a_success_and_the_emergency_stop_goes_before_its_consequences() -> None:

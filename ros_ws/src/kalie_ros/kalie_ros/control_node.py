@@ -23,9 +23,9 @@ from kalie_interfaces.msg import Affordance, SafetyStatus
 from .camera import CameraListener
 from .control_parameters import ControlParameters
 from .control_status import diagnostics, feedback, safety, tcp_path
-from .conversions import affordance_from_msg, affordance_to_msg, duration
+from .conversions import affordance_from_msg, affordance_to_msg, checked_instruction, duration
 from .frames import FrameTree
-from .goals import GoalEnded, OutcomeName, check_instruction, choose_task
+from .goals import GoalEnded, OutcomeName, choose_task
 from .managed import ManagedNode, spin
 from .parameters import read
 from .qos import LATCHED
@@ -274,14 +274,14 @@ class ControlNode(ManagedNode):
 
 def _checked(request: ExecuteTask.Goal) -> TaskGoal:
     """A goal that makes sense. Raises GoalEnded naming the field that does not."""
-    instruction = check_instruction(request.instruction)
-    name = choose_task(request.task, instruction)
     affordance = None
-    if request.affordance.keypoints:
-        try:
+    try:
+        instruction = checked_instruction(request.instruction)
+        if request.affordance.keypoints:
             affordance = affordance_from_msg(request.affordance).affordance
-        except ValueError as error:
-            raise GoalEnded("REJECTED", f"affordance: {error}") from error
+    except ValueError as error:
+        raise GoalEnded("REJECTED", str(error)) from error
+    name = choose_task(request.task, instruction)
     return TaskGoal(instruction, task_named(name).primitive, affordance, request.dry_run)
 
 

@@ -13,7 +13,6 @@ OutcomeName = Literal[
     "SUCCEEDED", "REJECTED", "NO_IMAGE", "NO_AFFORDANCE", "UNREACHABLE", "HALTED", "STALLED", "EMPTY_GRASP",
     "CANCELED", "PREEMPTED", "EMERGENCY_STOP", "ARM_REFUSED", "INTERNAL_ERROR",
 ]  # fmt: skip
-MOST_CHARACTERS = 1000
 # Words that give a task away, whole words only.
 _WORDS: Mapping[TaskName, str] = {
     "sweep": r"sweep|brush|wipe",
@@ -38,24 +37,6 @@ class GoalEnded(Exception):
     def __init__(self, outcome: OutcomeName, message: str) -> None:
         super().__init__(message)
         self.outcome: OutcomeName = outcome
-
-
-def check_instruction(text: str) -> str:
-    """The instruction without surrounding blanks.
-
-    Raises:
-        GoalEnded: it is empty, too long, or holds control characters.
-    """
-    stripped = text.strip()
-    if not stripped:
-        raise GoalEnded("REJECTED", "instruction: empty")
-    if len(stripped) > MOST_CHARACTERS:
-        raise GoalEnded(
-            "REJECTED", f"instruction: {len(stripped):,} characters, at most {MOST_CHARACTERS:,} are allowed"
-        )
-    if not stripped.isprintable():
-        raise GoalEnded("REJECTED", "instruction: control characters are not allowed")
-    return stripped
 
 
 def choose_task(named: str, instruction: str) -> TaskName:
