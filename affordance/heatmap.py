@@ -34,9 +34,8 @@ from .mirrors import average, average_axes, average_maps, views
 from .model import Prediction
 from .places import PLACE_CHANNELS, RELATIVE_CHANNELS, grid, places, read_points, relative_places
 from .schema import KEYPOINT_NAMES
+from .shipped import BASE_WEIGHTS
 from .tokenizer import PAD, UNKNOWN, build_tokenizer
-
-BASE_WEIGHTS = Path(__file__).parent / "weights" / "base"
 
 
 @strict

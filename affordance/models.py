@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..perception.segmenters import GroundedSamConfig, PhotoSegmenterConfig
-from .heatmap import BASE_WEIGHTS, HeatmapKeypointModel
+from .heatmap import HeatmapKeypointModel
 from .model import KeypointModel
 from .moka import MokaConfig, MokaModel
+from .shipped import weights_folder
 from .text import TextKeypointModel, TextModelConfig
 
 
@@ -21,7 +22,7 @@ class HeatmapModelConfig:
     """The embedded heat-map model.
 
     Attributes:
-        weights: folder of a tuned model; null for the shipped base weights.
+        weights: folder of a tuned model, or the name of shipped weights (base, tasks); base if null.
     """
 
     weights: Path | None = None
@@ -46,4 +47,4 @@ def build_model(config: ModelConfig, segmenter: PhotoSegmenterConfig | None = No
         return MokaModel.load(config, segmenter or GroundedSamConfig())
     if isinstance(config, TextModelConfig):
         return TextKeypointModel.load(config)
-    return HeatmapKeypointModel.load(config.weights or BASE_WEIGHTS)
+    return HeatmapKeypointModel.load(weights_folder(config.weights))

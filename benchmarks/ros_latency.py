@@ -1,18 +1,20 @@
-"""Latency and steadiness of the ROS graph, each beside a bare rclpy ping-pong of the same messages.
+"""Latency and steadiness of the ROS graph, beside a bare rclpy ping-pong of the same messages.
 
-    kalie ros env python benchmarks/ros_latency.py [--seconds 600] [--load 2] [--out FILE]
+    eval "$(kalie ros env)"
+    python benchmarks/ros_latency.py --seconds 600 --load 2
+    kalie report run=outputs/ros_latency/latest document=docs/results.md name=ros_latency
 
 Measures, over real DDS between processes:
-* the command stream of 100 joint trajectories a second: the share of periods inside 20 ms, and what was lost;
-* 640x480 colour and depth at 15 Hz through the synchronised listener of the nodes;
+* the command stream of 100 joint trajectories a second: which share arrived, and of periods is at most 20 ms;
+* 640x480 colour and depth at 15 Hz through the synchronised listener of the nodes: which share of frames
+  arrived, and how long after they were taken;
 * from a camera message to the affordance that the affordance node publishes for it (limit 150 ms).
-`--load` keeps so many cores busy meanwhile.
+`--load` keeps so many cores busy while the commands stream.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from _measure import Measured, Median, against_limit, median
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -33,6 +36,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from kalie.core.resources import usable_cores
+from kalie.core.runs import Run, RunConfig
+from kalie.core.stats import wilson
 from kalie.perception.frame import FloatArray, Intrinsics
 from kalie_interfaces.msg import Affordance
 from kalie_ros.arm_topics import ArmTopics, StreamDriver, WallPace
@@ -53,19 +59,18 @@ FRAME = "camera_color_optical_frame"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One measurement beside its yardstick."""
+class LatencyConfig:
+    """What is written beside the figures.
 
-    what: str
-    value: float
-    unit: str
-    yardstick: str
-    yardstick_value: float
+    Attributes:
+        seconds: length of the command stream.
+        load: cores kept busy meanwhile.
+        cores: that this process may use.
+    """
 
-    @property
-    def ratio(self) -> float:
-        """Ours over the yardstick."""
-        return self.value / self.yardstick_value
+    seconds: float
+    load: int
+    cores: int
 
 
 # ---- what runs in processes of its own -------------------------------------------------------------------
@@ -107,12 +112,14 @@ def camera(rate: float, width: int, height: int) -> None:
     rgb = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
     metres = rng.uniform(0.5, 1.5, (height, width)).astype(np.float32)
     intrinsics = Intrinsics(width, height, 600.0, 600.0, (width - 1) / 2, (height - 1) / 2)
+    due = time.monotonic()
     while rclpy.ok():
         header = Header(stamp=node.get_clock().now().to_msg(), frame_id=FRAME)
         color.publish(rgb_to_image(rgb, header))
         depth.publish(depth_to_image(metres, header))
         info.publish(camera_info(intrinsics, header))
-        time.sleep(1 / rate)
+        due += 1 / rate
+        time.sleep(max(0.0, due - time.monotonic()))
 
 
 @dataclass(frozen=True)
@@ -129,22 +136,17 @@ class ManagedBare(ManagedNode):
 # ---- the measurements ------------------------------------------------------------------------------------
 
 
-def stream(length: float) -> tuple[float, float, FloatArray]:
-    """Share of periods inside the limit, share of messages lost, and all periods, s."""
-    arrivals: list[tuple[float, int]] = []
+def stream(length: float) -> FloatArray:
+    """When each command of a stream arrived, s of the monotonic clock."""
+    arrivals: list[float] = []
     node = rclpy.create_node("receiver")
-
-    def heard(message: JointTrajectory) -> None:
-        arrivals.append((time.monotonic(), round(message.points[0].positions[0])))
-
-    node.create_subscription(JointTrajectory, "/bench/command", heard, COMMAND)
+    node.create_subscription(
+        JointTrajectory, "/bench/command", lambda _: arrivals.append(time.monotonic()), COMMAND
+    )
     with role("commander", str(length)) as process:
         spin(node, lambda: process.poll() is not None, length + 60)
     node.destroy_node()
-    times, counts = np.array(arrivals).T
-    periods = np.diff(times)
-    lost = 1 - len(counts) / (length * RATE)
-    return float(np.mean(periods <= LIMIT)), float(lost), periods
+    return np.array(arrivals)
 
 
 def ping_pong(message: Any, kind: str, pings: int) -> float:  # noqa: ANN401 - any ROS message
@@ -167,19 +169,25 @@ def ping_pong(message: Any, kind: str, pings: int) -> float:  # noqa: ANN401 - a
     return float(np.median(trips)) / 2
 
 
-def listener() -> FloatArray:
-    """Seconds from taking a frame to its arrival, synchronised, in the listener of the nodes."""
-    node, lags = ManagedBare("listener"), []
+def listener() -> tuple[FloatArray, int]:
+    """Seconds from taking a frame to its arrival, synchronised, in the nodes' listener; how many were sent.
+
+    The camera's rate is steady, so stamps say what did not arrive.
+    """
+    node, stamps, lags = ManagedBare("listener"), [], []
 
     def heard(frame: CameraFrame) -> None:
-        lags.append(time.time() - seconds(frame.header.stamp))
+        stamps.append(seconds(frame.header.stamp))
+        lags.append(time.time() - stamps[-1])
 
     received = CameraListener(node, heard)
     with role("camera", str(CAMERA_RATE), str(SIZE[0]), str(SIZE[1])):
         spin(node, lambda: len(lags) >= FRAMES, 60)
     received.close()
     node.destroy_node()
-    return np.array(lags)
+    steps = np.diff(stamps)
+    sent = 1 + int(np.rint(steps * CAMERA_RATE).sum())
+    return np.array(lags), sent
 
 
 def affordances() -> FloatArray:
@@ -244,27 +252,51 @@ def role(name: str, *arguments: str) -> Any:  # noqa: ANN401 - a context manager
     return running([sys.executable, __file__, "--role", name, *arguments])
 
 
-def measure(length: float) -> list[Row]:
-    """Everything, one after the other."""
+def commands(run: Run, length: float) -> None:
+    """The command stream, and a bare ping-pong of its messages."""
+    arrivals = stream(length)
+    periods = np.diff(arrivals)
+    add_share(run, "commands that arrived", len(arrivals), round(length * RATE))
+    add_share(run, "command periods of at most 20 ms", int((periods <= LIMIT).sum()), len(periods))
+    worst = float(np.quantile(periods, 0.999))
+    add(run, Measured("command period, 99.9th percentile", worst, "limit", LIMIT, alone(worst / LIMIT)))
     trajectory = JointTrajectory(joint_names=list(NAMES))
-    trajectory.points = [JointTrajectoryPoint(positions=[0.0] * 7, time_from_start=duration(0.01))]
-    rgb = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
-    inside, lost, periods = stream(length)
-    bare_command = ping_pong(trajectory, "trajectory", PINGS)
-    bare_image = ping_pong(rgb_to_image(rgb, Header()), "image", PINGS // 5)
-    frames, answers = listener(), affordances()
-    return [
-        Row("command periods inside 20 ms", 100 * inside, "%", "asked for", 99.9),
-        Row("commands lost", 100 * lost, "%", "asked for (0) + 0.001", 0.001),
-        Row("command period, 99.9th percentile", 1e3 * float(np.quantile(periods, 0.999)), "ms", "limit", 20),
-        Row("command jitter, median", 1e3 * float(np.median(np.abs(periods - 1 / RATE))), "ms",
-            "bare one-way of the same message", 1e3 * bare_command),
-        Row("640x480 RGB-D, taken to synchronised, median", 1e3 * float(np.median(frames)), "ms",
-            "bare one-way of the colour image", 1e3 * bare_image),
-        Row("camera to affordance, median", 1e3 * float(np.median(answers)), "ms", "limit", 150),
-        Row("camera to affordance, 95th percentile", 1e3 * float(np.quantile(answers, 0.95)), "ms",
-            "limit", 150),
-    ]  # fmt: skip
+    trajectory.points = [JointTrajectoryPoint(positions=[0.0] * 7, time_from_start=duration(1 / RATE))]
+    bare = ping_pong(trajectory, "trajectory", PINGS)
+    jitter = np.abs(periods - 1 / RATE)
+    add(run, beside("command jitter", jitter, "bare one-way of the same message", bare))
+
+
+def images(run: Run) -> None:
+    """Frames through the nodes' listener, and a bare ping-pong of the colour image."""
+    bare = ping_pong(rgb_to_image(np.zeros((SIZE[1], SIZE[0], 3), np.uint8), Header()), "image", PINGS // 5)
+    lags, sent = listener()
+    add_share(run, "640x480 RGB-D frames that arrived", len(lags), sent)
+    add(run, beside("RGB-D frame, taken to synchronised", lags, "bare one-way of the colour image", bare))
+    add(run, against_limit("camera to affordance", list(affordances()), AFFORDANCE_LIMIT))
+
+
+def beside(what: str, ours: FloatArray, yardstick: str, theirs: float) -> Measured:
+    """The median of measured times beside one time."""
+    return Measured(what, float(np.median(ours)), yardstick, theirs, median(list(ours / theirs)))
+
+
+def alone(ratio: float) -> Median:
+    """A ratio without an interval."""
+    return Median(ratio, None, None, 1)
+
+
+def add(run: Run, measured: Measured) -> None:
+    """Keep and print a time."""
+    run.add_row(**measured.row())  # pyright: ignore[reportArgumentType] - rows are by column
+    sys.stdout.write(measured.line() + "\n")
+
+
+def add_share(run: Run, what: str, count: int, of: int) -> None:
+    """Keep and print a share."""
+    share = wilson(min(count, of), of)
+    run.add_row("share", *share, what=what)
+    sys.stdout.write(f"{what:44} {100 * share.value:.3f} % of {of}\n")
 
 
 @contextmanager
@@ -280,12 +312,14 @@ def load(cores: int) -> Iterator[None]:
 
 
 def main() -> None:
-    """Measure, print, and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--load", type=int, default=0)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--role", nargs="+")
+    """Measure, print, and write a run."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of the command stream")
+    parser.add_argument("--load", type=int, default=0, help="cores kept busy while the commands stream")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of all runs")
+    parser.add_argument("--role", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     roles: dict[str, Callable[..., None]] = {
         "commander": lambda length: commander(float(length)),
@@ -299,18 +333,16 @@ def main() -> None:
             name, *arguments = options.role
             roles[name](*arguments)
             return
-        with load(options.load):
-            rows = measure(options.seconds)
+        config = LatencyConfig(options.seconds, options.load, usable_cores())
+        with Run.open("ros_latency", RunConfig(options.outputs), config) as run:
+            with load(options.load), run.stage("commands"):
+                commands(run, options.seconds)
+            with run.stage("images"):
+                images(run)
     except (KeyboardInterrupt, ExternalShutdownException):
         return
     finally:
         rclpy.try_shutdown()
-    for row in rows:
-        beside = f"{row.yardstick} {row.yardstick_value:.3g} {row.unit}"
-        sys.stdout.write(f"{row.what}: {row.value:.3g} {row.unit}; {beside}; ratio {row.ratio:.3g}\n")
-    if options.out:
-        data = [{**vars(row), "ratio": row.ratio} for row in rows]
-        options.out.write_text(json.dumps({"load": options.load, "rows": data}, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

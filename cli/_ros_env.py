@@ -16,6 +16,9 @@ WORKSPACE_VARIABLE = "KALIE_ROS_WS"
 # Set where a process was started anew, so that it is not done twice.
 ENTERED_VARIABLE = "KALIE_ROS_ENTERED"
 WHEELS_DISTRO = "kilted"
+# Name a file of settings for Fast DDS 3, and for the Fast DDS 2 of older distributions; 3 warns of 2's.
+PROFILES, PROFILES_2 = "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"
+FAST_DDS_2 = ("humble", "iron", "jazzy")
 Origin = Literal["sourced", "wheels"]
 
 
@@ -93,6 +96,9 @@ def ros_environment(ros: RosInstall, *, built: bool = True) -> dict[str, str]:
         libraries += sorted(_site(Path(sys.prefix)).glob("ros_*.libs"))
     _prepend(environment, "LD_LIBRARY_PATH", libraries)
     environment |= {"ROS_DISTRO": ros.distro, "ROS_VERSION": "2", "ROS_PYTHON_VERSION": "3"}
+    profiles = install / "share" / "kalie_bringup" / "config" / "fastdds.xml"
+    if built and profiles.exists() and not {PROFILES, PROFILES_2} & environment.keys():
+        environment[PROFILES_2 if ros.distro in FAST_DDS_2 else PROFILES] = str(profiles)
     return environment
 
 

@@ -1,4 +1,4 @@
-"""Tune a keypoint model for one task on labelled images."""
+"""Tune a keypoint model on labelled images, of one task or several."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 
 from ..affordance.dataset import AffordanceDataset
 from ..affordance.finetune import FinetuneConfig, finetune
-from ..affordance.heatmap import BASE_WEIGHTS, HeatmapKeypointModel
+from ..affordance.heatmap import HeatmapKeypointModel
 from ..affordance.labels import LabelledImage
 from ..affordance.metrics import predict_all
 from ..affordance.models import HeatmapModelConfig
+from ..affordance.shipped import weights_folder
 from ..affordance.text import TextKeypointModel, TextModelConfig
 from ..affordance.text_finetune import TextFinetuneConfig, finetune_text
 from ..affordance.training import Log, Progress
@@ -31,7 +32,7 @@ class FinetuneVerbConfig:
     """Keys of `kalie finetune`.
 
     Attributes:
-        data: data set of photos and synthetic images.
+        data: data set of photos and synthetic images, or a list of them: one model for several tasks.
         validation: data set of other object instances, for early stopping and metrics; null for none.
         validation_share: share of the parent photos of `data` that is held out for that instead, each with
             all its children; 0 for none.
@@ -43,7 +44,7 @@ class FinetuneVerbConfig:
         run: where the run is written; run.resume=true goes on after an interruption, bit for bit.
     """
 
-    data: Path
+    data: Path | tuple[Path, ...]
     validation: Path | None = None
     validation_share: float = 0.0
     allow_partial: bool = False
@@ -56,6 +57,8 @@ class FinetuneVerbConfig:
     def __post_init__(self) -> None:
         at_least(self, 0, "validation_share")
         below(self, 1, "validation_share")
+        if self.data == ():
+            raise ValueError("data=[] names no data set")
         if self.validation_share and self.validation is not None:
             raise ValueError(f"validation_share={self.validation_share} and validation exclude each other")
         if isinstance(self.model, TextModelConfig) and self.tuning != FinetuneConfig():
@@ -110,7 +113,9 @@ def images(cfg: FinetuneVerbConfig) -> tuple[tuple[LabelledImage, ...], tuple[La
     Raises:
         ValueError: a data set cannot be read, or has no photo left to learn from.
     """
-    data = AffordanceDataset.load(cfg.data, cfg.allow_partial)
+    folders = cfg.data if isinstance(cfg.data, tuple) else (cfg.data,)
+    parts = [AffordanceDataset.load(folder, cfg.allow_partial).items for folder in folders]
+    data = AffordanceDataset(tuple(item for part in parts for item in part))
     if cfg.validation is not None:
         return data.items, AffordanceDataset.load(cfg.validation, cfg.allow_partial).items
     if not cfg.validation_share:
@@ -118,8 +123,9 @@ def images(cfg: FinetuneVerbConfig) -> tuple[tuple[LabelledImage, ...], tuple[La
     validation, rest = data.split(cfg.validation_share, cfg.seed)
     if not len(rest):
         photos = len({item.provenance.parent for item in data})
+        named = ", ".join(map(str, folders))
         raise ValueError(
-            f"validation_share={cfg.validation_share} leaves none of {cfg.data}'s {photos} photos"
+            f"validation_share={cfg.validation_share} leaves none of the {photos} photos of {named}"
         )
     return rest.items, validation.items
 
@@ -128,7 +134,7 @@ def load(model: HeatmapModelConfig | TextModelConfig) -> HeatmapKeypointModel | 
     """The model that tuning starts from."""
     if isinstance(model, TextModelConfig):
         return TextKeypointModel.load(model)
-    return HeatmapKeypointModel.load(model.weights or BASE_WEIGHTS)
+    return HeatmapKeypointModel.load(weights_folder(model.weights))
 
 
 def tune(
@@ -159,6 +165,7 @@ VERB = Verb(
     main,
     examples=(
         "kalie finetune data=outputs/synthesize/latest/dataset",
+        "kalie finetune data=[photos/sweep,photos/drawer]",
         "kalie finetune data=photos/sweep validation=photos/other tuning.training.steps=400",
         "kalie finetune data=photos/sweep validation_share=0.2 logger=wandb",
         "kalie finetune data=photos/sweep model=smolvlm_256m text_tuning.training.steps=300",

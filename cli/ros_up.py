@@ -14,6 +14,7 @@ from typing import Literal
 from rich.console import Console
 from rich.markup import escape
 
+from ..affordance.shipped import weights_folder
 from ..core.config import ConfigError
 from ..core.runs import Run, RunConfig
 from ._ros_client import Asker, asker, where
@@ -50,7 +51,7 @@ class RosUpConfig:
         robot: whose parameters; franka is also the simulated arm.
         task: the scene of the simulation; sweep if null.
         seed: of the scene; 0 if null.
-        weights: folder of a tuned keypoint model; the shipped base model if null.
+        weights: folder of a tuned keypoint model, or the name of shipped ones: tasks or base.
         record: whether everything is recorded, to recordings/ in the run's folder.
         params: a ROS parameter file of your own, which goes before the shipped ones.
         discovery: localhost keeps the graph on this computer, environment leaves that to the variables of
@@ -63,7 +64,7 @@ class RosUpConfig:
     robot: RobotName = "franka"
     task: TaskName | None = None
     seed: int | None = None
-    weights: Path | None = None
+    weights: Path = Path("tasks")
     record: bool = False
     params: Path | None = None
     discovery: Literal["auto", "localhost", "environment"] = "auto"
@@ -183,7 +184,7 @@ def wish_of(cfg: RosUpConfig, recordings: Path) -> Wish:
     scene = {name: str(value) for name, value in given.items() if value is not None}
     values = {
         "sim_arm": scene,
-        "affordance": {"weights": str(cfg.weights.resolve())} if cfg.weights else {},
+        "affordance": {"weights": str(weights_folder(cfg.weights).resolve())},
         "recorder": {"directory": str(recordings.resolve()), "on_activate": "true"},
     }
     extra = ("recorder",) if cfg.record else ()
@@ -209,7 +210,7 @@ def bring_up(specs: Sequence[NodeSpec], logs: Path, patience: Patience, console:
 
 def main(cfg: RosUpConfig) -> None:
     """Run the graph until it is stopped."""
-    if cfg.weights and not cfg.weights.is_dir():
+    if not weights_folder(cfg.weights).is_dir():
         raise ConfigError(f"weights={cfg.weights}: no such folder")
     localhost = cfg.discovery == "localhost" or (cfg.discovery == "auto" and cfg.mode == "sim")
     enter_ros(localhost_only(find_ros().distro) if localhost else {})

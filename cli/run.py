@@ -37,8 +37,8 @@ class RunVerbConfig:
         split: whose families and look.
         seed: of the scene.
         model: where keypoints come from; oracle is the true ones.
-        weights: short for model=heatmap model.weights=FOLDER; base is the shipped ones, oracle short for
-            model=oracle.
+        weights: short for model=heatmap model.weights=FOLDER (or tasks or base, which come with kalie);
+            oracle is short for model=oracle.
         segmenter: of model=moka, finds the objects; tabletop needs no names, the others model.objects.
         objects: a .py file or a folder with object families of your own; see examples/objects.
         run: where results go.
@@ -64,7 +64,7 @@ class RunVerbConfig:
         """The model that `weights` is short for, or else the one of the group."""
         if self.weights in ("", "oracle"):
             return self.model
-        return HeatmapModelConfig(None if self.weights == "base" else Path(self.weights))
+        return HeatmapModelConfig(Path(self.weights))
 
 
 def main(cfg: RunVerbConfig) -> None:
@@ -94,7 +94,7 @@ VERB = Verb(
     main,
     examples=(
         "kalie run task=sweep seed=3",
-        "kalie run task=drawer weights=base",
+        "kalie run task=drawer weights=tasks",
         "kalie run task=drawer model=text model.source=HuggingFaceTB/SmolVLM-256M-Instruct "
         "model.adapter=outputs/finetune/latest/model",
         "kalie run task=sweep model=moka model.chat.url=http://localhost:8000/v1 model.chat.model=NAME",

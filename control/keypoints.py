@@ -12,7 +12,7 @@ from ..affordance.schema import Affordance, KeypointName
 from ..affordance.units import to_pixel
 from ..perception.depth import DepthError, camera_rays, lift, point_cloud, valid_depth
 from ..perception.frame import FloatArray, RgbdFrame
-from .plan import PlanError
+from .plan import MissingKeypoints, PlanError
 
 # Pixels between the two rays that turn an image direction into one on the table.
 RAY_STEP = 4.0
@@ -165,12 +165,15 @@ def lift_keypoints(
     where its ray meets the support plane.
 
     Raises:
-        PlanError: naming the needed keypoints that are missing, or the one without depth.
+        MissingKeypoints: naming the needed keypoints that are missing.
+        PlanError: naming the one without depth.
     """
     present = dict(affordance.keypoints())
     missing = [name for name in needed if name not in present]
     if missing:
-        raise PlanError(f"{primitive}: missing keypoint {', '.join(missing)}; it needs {', '.join(needed)}")
+        raise MissingKeypoints(
+            f"{primitive}: missing keypoint {', '.join(missing)}; it needs {', '.join(needed)}"
+        )
     height, width = frame.depth.shape
     pixels: dict[KeypointName, FloatArray] = {}
     points: dict[KeypointName, FloatArray] = {}

@@ -20,6 +20,10 @@ class PlanError(ValueError):
     """No safe plan exists; the message names the waypoint and what is wrong with it."""
 
 
+class MissingKeypoints(PlanError):
+    """The affordance lacks keypoints that the primitive needs; the message names them."""
+
+
 @dataclass(frozen=True)
 class Waypoint:
     """One Cartesian goal of the gripper's tool centre point (TCP, between the finger tips).

@@ -24,10 +24,11 @@ from kalie.affordance.encoding import (
     half_turn,
     with_axis,
 )
-from kalie.affordance.heatmap import BASE_WEIGHTS, HeatmapConfig, HeatmapKeypointModel
+from kalie.affordance.heatmap import HeatmapConfig, HeatmapKeypointModel
 from kalie.affordance.labels import LabelledImage, Provenance
 from kalie.affordance.loss import affordance_loss, gaussians, heatmap_loss, values_loss
 from kalie.affordance.schema import KEYPOINT_NAMES, Affordance, Keypoint
+from kalie.affordance.shipped import BASE_WEIGHTS, SHIPPED, weights_folder
 from kalie.affordance.tokenizer import PAD, UNKNOWN, build_tokenizer, make_vocabulary
 from kalie.core.files import SUMS, DamagedFileError, check_sums
 
@@ -119,9 +120,16 @@ def test_when_any_bit_of_a_model_is_flipped_expect_the_file_named(
     HeatmapKeypointModel.load(tmp_path)
 
 
-def test_the_shipped_weights_are_as_noted() -> None:
-    assert (BASE_WEIGHTS / SUMS).is_file()
-    check_sums(BASE_WEIGHTS)
+@pytest.mark.parametrize("folder", SHIPPED.values(), ids=SHIPPED)
+def test_the_shipped_weights_are_as_noted(folder: Path) -> None:
+    assert (folder / SUMS).is_file()
+    check_sums(folder)
+
+
+def test_a_shipped_name_means_its_folder_and_anything_else_a_folder_of_the_user() -> None:
+    assert weights_folder(None) == weights_folder("base") == BASE_WEIGHTS
+    assert weights_folder(Path("tasks")) == SHIPPED["tasks"] != BASE_WEIGHTS
+    assert weights_folder("outputs/tasks") == Path("outputs/tasks")
 
 
 def test_answers_do_not_depend_on_what_else_is_in_the_batch(model: HeatmapKeypointModel) -> None:

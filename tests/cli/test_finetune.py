@@ -89,8 +89,21 @@ def test_a_share_of_the_photos_is_held_out_with_all_their_children(tmp_path: Pat
 
 def test_when_no_photo_would_be_left_to_learn_from_expect_the_key(tmp_path: Path) -> None:
     cfg = replace(images_of(tmp_path, photos=1), validation_share=0.2)
-    with pytest.raises(ValueError, match=r"validation_share=0\.2 leaves none of .*set's 1 photos"):
+    with pytest.raises(ValueError, match=r"validation_share=0\.2 leaves none of the 1 photos of .*set"):
         images(cfg)
+
+
+def test_several_data_sets_are_learnt_from_as_one_and_an_id_in_two_of_them_is_refused(tmp_path: Path) -> None:
+    for name, ids in (("one", "ab"), ("two", "c"), ("twice", "b")):
+        items = [
+            LabelledImage(i, np.zeros((8, 8, 3), np.uint8), "go", Affordance(), Provenance("photo", i))
+            for i in ids
+        ]
+        AffordanceDataset(tuple(items)).save(tmp_path / name)
+    learnt, _ = images(FinetuneVerbConfig((tmp_path / "one", tmp_path / "two")))
+    assert [item.id for item in learnt] == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="record b: the id occurs twice"):
+        images(FinetuneVerbConfig((tmp_path / "one", tmp_path / "twice")))
 
 
 def test_a_data_set_that_was_cut_off_is_used_on_request(tmp_path: Path) -> None:

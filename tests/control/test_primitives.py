@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kalie.affordance.schema import Affordance, KeypointName
 from kalie.control.execute import run
 from kalie.control.kinematics import Kinematics
-from kalie.control.plan import MotionPlan, PlanError, Primitive, Waypoint
+from kalie.control.plan import MissingKeypoints, MotionPlan, PlanError, Primitive, Waypoint
 from kalie.control.primitives import PrimitiveSettings, plan
 from kalie.control.recording import RecordingArm
 from kalie.control.safety import SafetyGate, SafetyLimits
@@ -395,7 +395,7 @@ def test_when_a_needed_keypoint_is_missing_expect_refusal_naming_it(
 ) -> None:
     frame, grasp, function = brush_scene()
     affordance = replace(brush_affordance(frame, grasp, function, 0.3), **{missing: None})
-    with pytest.raises(PlanError, match=f"^{primitive}: missing keypoint {missing}"):
+    with pytest.raises(MissingKeypoints, match=f"^{primitive}: missing keypoint {missing}"):
         plan(primitive, affordance, frame)
 
 

@@ -115,9 +115,13 @@ class Graph:
             time.sleep(0.005)
         return time.monotonic() - began
 
+    def send_signal(self, name: str, number: int) -> None:
+        """Send a signal to a node's process."""
+        self._processes[name].send_signal(number)
+
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """Send a signal to a node's process, and wait for its end; the exit status."""
-        self._processes[name].send_signal(number)
+        self.send_signal(name, number)
         return self._processes[name].wait(10)
 
     def alive(self, name: str) -> bool:

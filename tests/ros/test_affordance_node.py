@@ -17,6 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
 from kalie.affordance.heatmap import HeatmapKeypointModel
+from kalie.affordance.shipped import SHIPPED
 from kalie.perception.frame import Intrinsics
 from kalie_interfaces.msg import Affordance as AffordanceMsg
 from kalie_interfaces.srv import PredictAffordance
@@ -90,7 +91,7 @@ def test_a_picture_is_judged_as_the_library_does(node: Graph) -> None:
     rgb, stamped = picture(), header(1_234_567_890_123)
     answer = _ask(node, image=rgb_to_image(rgb, stamped))
     assert answer.success, answer.message
-    expected = HeatmapKeypointModel.load().predict([rgb], [INSTRUCTION])[0]
+    expected = HeatmapKeypointModel.load(SHIPPED["tasks"]).predict([rgb], [INSTRUCTION])[0]
     found = affordance_from_msg(answer.affordance)
     assert expected.affordance is not None
     assert found.affordance is not None

@@ -22,6 +22,8 @@ import yaml
 import kalie
 from kalie.cli._ros_build import colcon_command
 from kalie.cli._ros_env import (
+    PROFILES,
+    PROFILES_2,
     RosInstall,
     RosMissing,
     StartAnew,
@@ -470,6 +472,35 @@ def test_when_the_workspace_is_not_built_expect_the_command_that_builds_it(
     assert workspace() == tmp_path
     with pytest.raises(RosMissing, match="is not built: run `make ros`"):
         ros_environment(RosInstall("wheels", "kilted", (tmp_path,)))
+
+
+def built_workspace(folder: Path) -> Path:
+    """As much of a built workspace as its environment depends on; the settings of Fast DDS in it."""
+    (folder / "install" / "share" / "kalie_interfaces").mkdir(parents=True)
+    profiles = folder / "install" / "share" / "kalie_bringup" / "config" / "fastdds.xml"
+    profiles.parent.mkdir(parents=True)
+    profiles.touch()
+    return profiles
+
+
+@pytest.mark.parametrize(
+    ("distro", "variable"),
+    [("humble", PROFILES_2), ("jazzy", PROFILES_2), ("kilted", PROFILES), ("rolling", PROFILES)],
+)
+def test_fast_dds_gets_our_settings_by_the_name_it_knows_unless_the_user_has_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distro: str, variable: str
+) -> None:
+    for name in (PROFILES, PROFILES_2):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KALIE_ROS_WS", str(tmp_path))
+    profiles = built_workspace(tmp_path)
+    ros = RosInstall("sourced", distro, (tmp_path,))
+    given = ros_environment(ros)
+    other = PROFILES if variable == PROFILES_2 else PROFILES_2
+    assert (given[variable], given.get(other)) == (str(profiles), None)
+    monkeypatch.setenv(PROFILES_2, "mine.xml")
+    given = ros_environment(ros)
+    assert (given.get(PROFILES), given[PROFILES_2]) == (None, "mine.xml")
 
 
 @pytest.mark.ros

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -346,6 +347,25 @@ def test_when_there_is_no_affordance_node_expect_its_absence_named(client: Clien
     outcome, result, _ = client.run()
     assert outcome == "NO_AFFORDANCE"
     assert "/kalie/affordance/predict" in result.message
+
+
+def test_when_the_affordance_node_is_killed_mid_goal_expect_the_reason_and_no_motion(
+    graph: Graph, truth: AffordanceMsg
+) -> None:
+    start(graph, affordance_timeout=3.0)
+    graph.start("affordance")
+    client = Client(graph)
+    graph.until(lambda: client.joints)
+    before = client.position()
+    graph.send_signal("affordance", signal.SIGSTOP)  # It is asked, and dies with the question.
+    handle = client.send()
+    client.wait_for_phase("judge")
+    graph.kill("affordance")
+    outcome, result, _ = client.result(handle)
+    assert outcome == "NO_AFFORDANCE"
+    assert "/kalie/affordance/predict" in result.message
+    assert np.abs(client.position() - before).max() < STILL
+    assert client.run(affordance=truth, dry_run=True)[0] == "SUCCEEDED"
 
 
 def test_when_the_control_node_is_killed_in_motion_expect_the_arm_to_stop_and_no_goal_taken_up_again(

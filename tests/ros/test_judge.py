@@ -13,9 +13,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalie.affordance.heatmap import BASE_WEIGHTS, HeatmapKeypointModel
+from kalie.affordance.heatmap import HeatmapKeypointModel
 from kalie.affordance.model import Prediction
 from kalie.affordance.schema import Affordance, Keypoint
+from kalie.affordance.shipped import BASE_WEIGHTS
 from kalie_ros.annotate import annotated
 from kalie_ros.frame_worker import FrameWorker, RateLimit
 from kalie_ros.judge import Judge, NoAnswer, load_model

@@ -174,6 +174,15 @@ def test_when_the_target_is_out_of_reach_expect_the_waypoint_named_and_no_motion
     assert not bench.moved
 
 
+def test_when_a_keypoint_is_missing_expect_its_name_and_no_motion(
+    bench: Bench, affordance: Affordance
+) -> None:
+    report = bench.report(affordance=replace(affordance, target=None))
+    assert report.outcome == "NO_AFFORDANCE"
+    assert "missing keypoint target" in report.message
+    assert not bench.moved
+
+
 @pytest.mark.parametrize("phase", ["approach_grasp", "close", "lift", "target", "retreat"])
 @pytest.mark.parametrize("how", ["cancel", "emergency"])
 def test_when_stopped_in_any_phase_expect_rest_the_reason_and_no_motion_until_a_fresh_goal(

@@ -40,7 +40,9 @@ class AffordanceParameters(CameraParameters):
         "", "Depth registered to colour; empty: none, the model reads colour only.", read_only=True
     )
     weights: str = parameter(
-        "", "Folder of a tuned model; empty: the base model that comes with kalie.", read_only=True
+        "tasks",
+        "Folder of a tuned model, or tasks or base: weights that come with kalie.",
+        read_only=True,
     )
     device: DeviceName = parameter(  # noqa: RUF009 - a dataclass field
         "auto",

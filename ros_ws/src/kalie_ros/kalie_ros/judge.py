@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 import transformers
 
-from kalie.affordance.heatmap import BASE_WEIGHTS, HeatmapKeypointModel
+from kalie.affordance.heatmap import HeatmapKeypointModel
 from kalie.affordance.model import KeypointModel, Prediction
 from kalie.affordance.schema import Affordance
+from kalie.affordance.shipped import weights_folder
 from kalie.perception.frame import ImageArray
 
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -79,7 +79,7 @@ def load_model(weights: str, device: DeviceName) -> KeypointModel:
     """The heat-map model of a folder, ready to predict.
 
     Args:
-        weights: folder of a tuned model; empty: the shipped base model.
+        weights: folder of a tuned model, or the name of shipped weights (base, tasks).
         device: auto: the GPU if there is one.
 
     Raises:
@@ -90,7 +90,7 @@ def load_model(weights: str, device: DeviceName) -> KeypointModel:
     if device == "cuda" and not gpu:
         raise ValueError("device: there is no CUDA device here")
     transformers.utils.logging.disable_progress_bar()
-    folder = Path(weights) if weights else BASE_WEIGHTS
+    folder = weights_folder(weights)
     if folder.is_dir() and not (folder / "model.safetensors").is_file():
         # Anything else would be a pickle.
         raise FileNotFoundError(f"{folder}: model.safetensors is missing")

@@ -16,7 +16,7 @@ from .offers import from_text
 # Called with (seconds done, seconds in all).
 Progress = Callable[[int, int], None]
 # Seconds in which subscribers, and other publishers of the same topics, find out about each other.
-DISCOVERY = 1.0
+DISCOVERY = 3.0
 # Packages whose messages are commands, and such messages of others.
 _COMMAND_PACKAGES = frozenset({"trajectory_msgs", "control_msgs", "ackermann_msgs", "interbotix_xs_msgs"})
 _COMMAND_TYPES = frozenset(

@@ -13,7 +13,7 @@ import numpy as np
 from kalie.affordance.model import Prediction
 from kalie.affordance.schema import Affordance
 from kalie.control.execute import run
-from kalie.control.plan import JointTrajectory, PlanError, Primitive
+from kalie.control.plan import JointTrajectory, MissingKeypoints, PlanError, Primitive
 from kalie.control.planner import plan_motion
 from kalie.control.trajectory import plan_return
 from kalie.perception.frame import FloatArray, RgbdFrame
@@ -175,6 +175,8 @@ class TaskRun:
         settings, kinematics = self._robot.planner(self._scale), self._robot.kinematics
         try:
             motion = plan_motion(self._goal.primitive, affordance, frame, kinematics, start, settings)
+        except MissingKeypoints as error:
+            raise GoalEnded("NO_AFFORDANCE", str(error)) from error
         except PlanError as error:
             raise GoalEnded("UNREACHABLE", str(error)) from error
         return motion.trajectories
