@@ -27,11 +27,21 @@ from ..sim.world import World
 from ._ros_client import NAMESPACE, Asker, NoAnswer, asker
 from .ros_send import constant_name
 
-# The simulator waits for commands and commands for it, so that episodes take no longer than they must.
+# The simulator waits for commands and commands for it, so that episodes take no longer than they must: few
+# pictures, and control periods of the library's length. However busy the machine, the scene stands still until
+# the arm moves, so an old picture shows it too.
+RATE = 60.0
+PATIENT = {"use_sim_time": True, "max_frame_age": 60.0, "max_clock_skew": 60.0}
 LOCKSTEP: Mapping[str, Mapping[str, object]] = {
-    "sim_arm": {"real_time": False, "clock": "sim"},
-    "affordance": {"use_sim_time": True},
-    "control": {"use_sim_time": True, "pace": "lockstep", "command_horizon": 0.01},
+    "sim_arm": {"real_time": False, "clock": "sim", "joint_state_rate": RATE, "camera_rate": 2.0},
+    "affordance": PATIENT,
+    "control": {
+        **PATIENT,
+        "frame_timeout": 60.0,
+        "pace": "lockstep",
+        "rate": RATE,
+        "command_horizon": 1 / RATE,
+    },
 }
 # Seconds.
 START, ANSWER, EPISODE = 180.0, 60.0, 300.0
@@ -131,7 +141,9 @@ def graph_arm(folder: Path) -> Iterator[GraphArm]:
     parameters, log = folder / "lockstep.yaml", folder / "up.log"
     sections = {f"/**/{name}": {"ros__parameters": dict(values)} for name, values in LOCKSTEP.items()}
     write_text(parameters, yaml.safe_dump(sections))
-    command = [sys.executable, "-m", f"{__package__}.main", "ros", "up", "mode=sim", f"params={parameters}"]
+    # Tethered: should this process be killed, the graph ends too.
+    command = [sys.executable, "-m", f"{__package__}._tethered", str(os.getpid()), f"{__package__}.main"]
+    command += ["ros", "up", "mode=sim", f"params={parameters}"]
     with log.open("wb") as stream, asker("bench") as ask:
         up = subprocess.Popen(  # noqa: S603 - our own command
             [*command, f"run.outputs={folder}"], stdout=stream, stderr=subprocess.STDOUT

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..core.progress import ProgressCallback, progress_bar
 from ..core.ranges import at_least
 from ..core.resources import usable_cores
 from ..core.runs import Run, RunConfig
+from ..core.workers import worker_pool
 from ..perception.segmentation import TabletopConfig
 from ..perception.segmenters import SegmenterConfig
 from ..sim.benchmark import ARMS, TASKS, Actor, ArmName, Cell, CellResult, comparisons, run_cell, scores
@@ -173,8 +173,7 @@ def _compute_all(folder: Path, missing: Sequence[Cell], cfg: BenchConfig) -> Ite
     if workers <= 1:
         yield from (compute(folder, cell, cfg) for cell in missing)
         return
-    # Spawned, because torch's threads do not survive a fork.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         for future in as_completed([pool.submit(compute, folder, cell, cfg) for cell in missing]):
             yield future.result()
 

@@ -7,10 +7,9 @@ the result does not depend on the number of workers, their order, or interruptio
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import numpy as np
 from ..affordance.labels import LabelledImage
 from ..core.chat import ChatConfig
 from ..core.ranges import at_least
+from ..core.workers import worker_pool
 from .binding import SynthesisError
 from .checks import NoJudge, Rejected, check_judge
 from .compose import ComposeConfig, Composer, compose
@@ -278,8 +278,7 @@ def _work(chunk: Sequence[int]) -> list[tuple[int, LabelledImage]]:
 
 
 def _parallel(run: _Run, chunks: Sequence[Sequence[int]]) -> Iterator[tuple[int, LabelledImage]]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(run.config.workers, context, _start_worker, (run,)) as pool:
+    with worker_pool(run.config.workers, _start_worker, (run,)) as pool:
         futures = [pool.submit(_work, chunk) for chunk in chunks]
         try:
             for future in as_completed(futures):
