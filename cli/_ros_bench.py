@@ -28,8 +28,8 @@ from ._ros_client import NAMESPACE, Asker, NoAnswer, asker
 from .ros_send import constant_name
 
 # The simulator waits for commands and commands for it, so that episodes take no longer than they must: few
-# pictures, and control periods of the library's length. However busy the machine, the scene stands still until
-# the arm moves, so an old picture shows it too.
+# pictures, and control periods of the library's length. An old picture will do: the scene stands still until
+# the arm moves.
 RATE = 60.0
 PATIENT = {"use_sim_time": True, "max_frame_age": 60.0, "max_clock_skew": 60.0}
 LOCKSTEP: Mapping[str, Mapping[str, object]] = {
