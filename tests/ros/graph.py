@@ -73,6 +73,11 @@ class Graph:
             self.transition(name, "configure")
             self.transition(name, "activate")
 
+    def owns(self, process: subprocess.Popen[Any]) -> Any:  # noqa: ANN401 - the same process
+        """End a process of the test with the graph, whatever becomes of the test."""
+        self._processes[f"process {process.pid}"] = process
+        return process
+
     def transition(self, name: str, which: Transition, *, expect: bool = True) -> None:
         """Take a node through a lifecycle transition, and check that it succeeds, or fails."""
         client = LifecycleClient(self.node, f"/kalie/{name}")
@@ -130,7 +135,7 @@ class Graph:
 
     def log(self, name: str = "") -> str:
         """What a node, or every node, has logged."""
-        names = [name] if name else list(self._processes)
+        names = [name] if name else [item for item in self._processes if (self.logs / f"{item}.log").exists()]
         texts = [(self.logs / f"{item}.log").read_text("utf-8", errors="replace") for item in names]
         return "\n".join(f"--- {item}\n{text}" for item, text in zip(names, texts, strict=True))
 

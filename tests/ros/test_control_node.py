@@ -343,6 +343,20 @@ def test_when_deactivated_in_motion_expect_rest_and_no_goals_until_active_again(
     assert client.run(affordance=truth, dry_run=True)[0] == "SUCCEEDED"
 
 
+def test_when_somebody_sends_malformed_joint_states_expect_them_ignored_and_told(
+    client: Client, truth: AffordanceMsg
+) -> None:
+    node = client.graph.node
+    publisher = node.create_publisher(JointState, "/joint_states", SENSOR)
+    timer = node.create_timer(0.02, lambda: publisher.publish(JointState(position=[1.0])))
+    try:
+        client.graph.until(lambda: "ignored: joint_states: 0 names" in client.graph.log("control"))
+        assert client.run(affordance=truth, dry_run=True)[0] == "SUCCEEDED"
+    finally:
+        node.destroy_timer(timer)
+        node.destroy_publisher(publisher)
+
+
 def test_when_there_is_no_affordance_node_expect_its_absence_named(client: Client) -> None:
     outcome, result, _ = client.run()
     assert outcome == "NO_AFFORDANCE"

@@ -38,12 +38,14 @@ def episode(path: Path) -> Path:
 
 
 def command_line(graph: Graph, *keys: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "kalie.cli.main", "ros", "replay", *keys],
-        env=os.environ | {"ROS_DOMAIN_ID": str(graph.domain), "COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    return graph.owns(
+        subprocess.Popen(
+            [sys.executable, "-m", "kalie.cli.main", "ros", "replay", *keys],
+            env=os.environ | {"ROS_DOMAIN_ID": str(graph.domain), "COLUMNS": "200"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -215,10 +216,20 @@ class ArmLink:
     def _heard(self, message: JointState) -> None:
         stamp, now = seconds(message.header.stamp), self.node.get_clock().now().nanoseconds * 1e-9
         received = self.pace.received(stamp)
-        self.states.take(message.name, message.position, message.velocity, stamp, received, now)
+        with self._malformed_ignored():
+            self.states.take(message.name, message.position, message.velocity, stamp, received, now)
 
     def _heard_efforts(self, message: JointState) -> None:
-        self.states.take_efforts(message.name, message.effort)
+        with self._malformed_ignored():
+            self.states.take_efforts(message.name, message.effort)
+
+    @contextmanager
+    def _malformed_ignored(self) -> Iterator[None]:
+        """Tell of what does not fit together, once a second; where nothing else comes, the state is stale."""
+        try:
+            yield
+        except ValueError as error:
+            self.node.get_logger().warning(f"ignored: {error}", throttle_duration_sec=1.0)
 
 
 class StreamDriver(ArmLink):
