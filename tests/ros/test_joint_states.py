@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kalie_ros.arm_topics import LockstepPace
 from kalie_ros.faults import NoState
 from kalie_ros.joint_states import Jaws, JointStates, braking
 
@@ -98,3 +99,20 @@ def test_braking_keeps_the_deceleration_and_ends_at_rest(velocities: list[float]
     assert np.all(np.abs(speeds) <= np.abs(v) + 1e-9)
     assert np.all(np.abs(np.diff(speeds, axis=0)) <= a * period + 1e-9)
     assert np.all(np.abs(speeds[-1]) <= a * period)
+
+
+def test_in_lock_step_no_two_periods_are_at_one_time() -> None:
+    known = states()
+
+    def heard(stamp: float) -> None:
+        known.take((*NAMES, "finger"), (0.0, 0.0, 0.0), (), stamp, stamp, stamp)
+
+    heard(1.0)
+    pace = LockstepPace(known, patience=0.01)
+    pace.restart()
+    heard(2.0)
+    pace.wait()
+    heard(3.0)  # Too early: this period has not read the time yet.
+    first = pace.now()
+    pace.wait()
+    assert pace.now() > first == 3.0

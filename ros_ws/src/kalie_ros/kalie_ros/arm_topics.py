@@ -107,8 +107,9 @@ class LockstepPace:
         self._states, self._patience, self._seen, self._waited = states, patience, 0.0, 0.0
 
     def now(self) -> float:
-        """Seconds of the simulator."""
-        return self._states.stamp + self._waited
+        """Seconds of the simulator; what is told belongs to this period, so that no two are at one time."""
+        self._seen = self._states.stamp
+        return self._seen + self._waited
 
     def wait(self) -> None:
         """Wait for a newer joint state, but not for ever."""
