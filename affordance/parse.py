@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ..core.one_object import NotOneObject, read_object
 from .schema import KEYPOINT_NAMES, SCALAR_NAMES, Affordance, InvalidKeypoints, Keypoint, ScalarName
 from .units import from_thousandths, to_thousandths
 
 Units = Literal["thousandths", "percent", "fraction", "pixels"]
 Order = Literal["xy", "yx"]
-# A full answer is about 300 characters; the caps keep hostile replies from costing time or stack.
-MAX_CHARACTERS = 20_000
-MAX_BRACKETS = 64
-_FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
 # Scalars are written as integers: heights and width in millimetres, angles in degrees.
 _SCALAR_UNIT: Mapping[ScalarName, float] = {
     "pre_height": 1e-3,
@@ -106,38 +102,10 @@ def load_object(text: str) -> dict[str, object]:
     Raises:
         InvalidKeypoints: the text is anything else, or longer than `MAX_CHARACTERS`.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise InvalidKeypoints(f"reply: {len(text)} characters, at most {MAX_CHARACTERS} are read")
-    if text.count("[") + text.count("{") > MAX_BRACKETS:
-        raise InvalidKeypoints(f"reply: more than {MAX_BRACKETS} brackets, expected one flat object")
-    stripped = text.strip()
-    fenced = _FENCE.fullmatch(stripped)
     try:
-        data = json.loads(
-            fenced.group(1) if fenced else stripped,
-            object_pairs_hook=_unique_keys,
-            parse_constant=_refuse_constant,
-        )
-    except InvalidKeypoints:
-        raise
-    except ValueError as error:
-        raise InvalidKeypoints(f"reply: not one JSON object ({error})") from None
-    if not isinstance(data, dict):
-        raise InvalidKeypoints(f"reply: expected a JSON object, got {type(data).__name__}")
-    return data
-
-
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    out: dict[str, object] = {}
-    for key, value in pairs:
-        if key in out:
-            raise InvalidKeypoints(f"{key}: given twice")
-        out[key] = value
-    return out
-
-
-def _refuse_constant(name: str) -> object:
-    raise InvalidKeypoints(f"reply: {name} is not a number here")
+        return read_object(text)
+    except NotOneObject as error:
+        raise InvalidKeypoints(str(error)) from None
 
 
 def _read_point(name: str, value: object, fmt: ReplyFormat) -> Keypoint | None:

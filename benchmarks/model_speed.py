@@ -24,8 +24,9 @@ from _measure import Measured, against_limit, in_turns, parser, report, wall_sec
 from kalie.affordance.finetune import FinetuneConfig, finetune
 from kalie.affordance.heatmap import HeatmapKeypointModel
 from kalie.affordance.labels import LabelledImage, Provenance
-from kalie.affordance.parse import MAX_CHARACTERS, format_reply, parse_reply
+from kalie.affordance.parse import format_reply, parse_reply
 from kalie.affordance.schema import Affordance, InvalidKeypoints, Keypoint
+from kalie.core.one_object import MAX_CHARACTERS
 from kalie.perception.segmentation import TabletopSegmenter
 from kalie.sim.benchmark import TASKS, from_model, scene_seed
 from kalie.sim.episode import act, oracle

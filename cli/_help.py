@@ -86,11 +86,14 @@ def field_docs(config: type, groups: Mapping[str, Mapping[str, type]], path: str
 
 
 def _attributes(config: type) -> dict[str, str]:
-    """The entries of a Google-style `Attributes:` section, each joined to one line."""
-    section = inspect.getdoc(config) or ""
-    section = section.partition("Attributes:\n")[2].partition("\n\n")[0]
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, flags=re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
+    """The entries of a Google-style `Attributes:` section and the base classes', each joined to one line."""
+    found: dict[str, str] = {}
+    for kind in reversed(config.__mro__):
+        section = inspect.cleandoc(kind.__doc__ or "")
+        section = section.partition("Attributes:\n")[2].partition("\n\n")[0]
+        entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, flags=re.MULTILINE)
+        found |= {name: " ".join(text.split()) for name, text in entries}
+    return found
 
 
 def _shown(value: object) -> str:

@@ -68,7 +68,7 @@ def show_answers(
 
 def show_curves(section: Section, path: Path) -> None:
     """The losses in a `metrics.jsonl`, and what was measured on validation images."""
-    series = {name: _thinned(curve) for name, curve in read_metrics(path).items()}
+    series = {name: thinned(curve) for name, curve in read_metrics(path).items()}
     validation = {name: curve for name, curve in series.items() if name.startswith("validation")}
     losses = {name: curve for name, curve in series.items() if name not in (*validation, "learning_rate")}
     for curves, label in ((losses, "loss"), (validation, "on validation images")):
@@ -76,7 +76,7 @@ def show_curves(section: Section, path: Path) -> None:
             section.plot(line_chart(curves, "step", label))
 
 
-def _thinned(curve: Series) -> Series:
+def thinned(curve: Series) -> Series:
     """Means of neighbouring points, so that a curve is smooth and the page small."""
     count = min(_POINTS, len(curve[0]))
     steps, values = ([float(part.mean()) for part in np.array_split(np.array(side), count)] for side in curve)

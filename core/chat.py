@@ -9,7 +9,9 @@ import os
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -57,23 +59,66 @@ def ask(
     Raises:
         ChatError: when every attempt failed or the reply holds no text.
     """
-    address = config.url.rstrip("/") + "/chat/completions"
     content: list[dict[str, object]] = [{"type": "text", "text": prompt}]
     if image is not None:
-        content.append({"type": "image_url", "image_url": {"url": _data_url(image)}})
+        content.append({"type": "image_url", "image_url": {"url": data_url(image)}})
     body = {
         "model": config.model,
         "temperature": temperature,
         "messages": [{"role": "user", "content": content}],
     }
+    return completion_text(config, body)
+
+
+def completion_text(config: ChatConfig, body: Mapping[str, object]) -> str:
+    """The text that a chat completion's first choice holds.
+
+    Args:
+        config: the server.
+        body: of the request.
+
+    Raises:
+        ChatError: when every attempt failed or the reply holds no text.
+    """
+    address = _address(config, "chat/completions")
+    reply = _post_json(config, "chat/completions", body, "chat completion")
+    try:
+        text = reply["choices"][0]["message"]["content"]
+    except (KeyError, IndexError, TypeError) as error:
+        raise ChatError(f"{address}: reply is not a chat completion: {str(reply)[:200]!r}") from error
+    if not isinstance(text, str):
+        raise ChatError(f"{address}: reply holds no text: {str(reply)[:200]!r}")
+    return text
+
+
+def post(config: ChatConfig, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+    """The JSON object that a server answers a request with.
+
+    Args:
+        config: the server.
+        path: below its base address.
+        body: of the request.
+
+    Raises:
+        ChatError: when every attempt failed or the reply is no JSON object.
+    """
+    return _post_json(config, path, body, "JSON object")
+
+
+def _post_json(config: ChatConfig, path: str, body: Mapping[str, object], wanted: str) -> dict[str, Any]:
+    address = _address(config, path)
     reply = _post(config, address, json.dumps(body).encode())
     try:
-        text = json.loads(reply)["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
-        raise ChatError(f"{address}: reply is not a chat completion: {reply[:200]!r}") from error
-    if not isinstance(text, str):
-        raise ChatError(f"{address}: reply holds no text: {reply[:200]!r}")
-    return text
+        value = json.loads(reply)
+    except (ValueError, RecursionError) as error:
+        raise ChatError(f"{address}: reply is not a {wanted}: {reply[:200]!r}") from error
+    if not isinstance(value, dict):
+        raise ChatError(f"{address}: reply is not a {wanted}: {reply[:200]!r}")
+    return value
+
+
+def _address(config: ChatConfig, path: str) -> str:
+    return f"{config.url.rstrip('/')}/{path}"
 
 
 def _post(config: ChatConfig, address: str, body: bytes) -> bytes:
@@ -118,6 +163,7 @@ def _exchange(request: urllib.request.Request, timeout_s: float) -> bytes:
     return bytes(data)
 
 
-def _data_url(image: NDArray[np.uint8]) -> str:
+def data_url(image: NDArray[np.uint8]) -> str:
+    """A uint8 (H, W, 3) RGB image as a PNG data URL."""
     _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return "data:image/png;base64," + base64.b64encode(png.tobytes()).decode()

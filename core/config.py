@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib.resources
 import json
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -284,7 +286,8 @@ class Schema(Generic[ConfigT]):
         # The store is Hydra's own and global: other jobs of this process may have put theirs into the group.
         store = ConfigStore.instance()
         stored = {name.removesuffix(".yaml") for name in store.list(group)} if group in store.repo else set()
-        return [choice for choice in options if choice in self.groups.get(group, ()) or choice not in stored]
+        own = self.groups.get(group, {})
+        return [one for one in options if one in own or (one not in stored and _rests_on(group, one, own))]
 
     def combinations(self, overrides: Sequence[str]) -> list[list[str]]:
         """What a `--multirun` with these overrides will run: one list of overrides for each job.
@@ -353,6 +356,16 @@ def _unknown_choice(error: MissingConfigException) -> str:
     options = [str(option) for option in error.options or ()]
     listed = f" (choices: {', '.join(options) or 'none'})"
     return f"{group}={choice}: no such choice{nearest(choice, options)}{listed}"
+
+
+def _rests_on(group: str, choice: str, own: Mapping[str, type]) -> bool:
+    """Whether a choice that is a YAML file starts from one of a job's own choices, or from none."""
+    file = importlib.resources.files(CONFIG_MODULE).joinpath(group, f"{choice}.yaml")
+    if not file.is_file():
+        return False
+    bases = (yaml.safe_load(file.read_text("utf-8")) or {}).get("defaults", ())
+    named = [base for base in bases if isinstance(base, str) and base != "_self_"]
+    return all(base in own or _rests_on(group, base, own) for base in named)
 
 
 def _group_options(group: str) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from ..affordance.model import Prediction
 from ..affordance.schema import Affordance
 from ..control.execute import run
-from ..control.plan import JointTrajectory, PlanError
+from ..control.plan import JointTrajectory, PlanError, Primitive
 from ..control.planner import PlannerSettings, plan_motion
 from ..perception.frame import ImageArray
 from .arm import SimulatedArm, panda_kinematics
@@ -73,6 +73,7 @@ def act(
     settings: PlannerSettings | None = None,
     film: Callable[[ImageArray], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    primitive: Primitive | None = None,
 ) -> Episode:
     """Carry out a prediction in the scene that was just staged, and judge.
 
@@ -85,6 +86,7 @@ def act(
         settings: of the primitives and their timing.
         film: receives a picture uint8 (H, W, 3) about ten times a simulated second; the default draws none.
         progress: called with (phases of the motion done, phases) after each.
+        primitive: that uses the keypoints; the task's own by default.
     """
     judge = staged.task.judge
     if prediction.affordance is None:
@@ -92,7 +94,7 @@ def act(
         return scored(staged, None, judge(world, staged.scene), reason)
     started = time.perf_counter()
     try:
-        trajectories = _trajectories(staged, prediction.affordance, settings)
+        trajectories = _trajectories(staged, prediction.affordance, settings, primitive)
     except PlanError as error:
         seconds = {"plan": time.perf_counter() - started}
         judgement = judge(world, staged.scene)
@@ -108,11 +110,14 @@ def act(
 
 
 def _trajectories(
-    staged: StagedScene, affordance: Affordance, settings: PlannerSettings | None
+    staged: StagedScene,
+    affordance: Affordance,
+    settings: PlannerSettings | None,
+    primitive: Primitive | None,
 ) -> Sequence[JointTrajectory]:
     kinematics, home = panda_kinematics(), np.array(HOME)
-    primitive = staged.task.primitive
-    return plan_motion(primitive, affordance, staged.frame, kinematics, home, settings).trajectories
+    chosen = primitive or staged.task.primitive
+    return plan_motion(chosen, affordance, staged.frame, kinematics, home, settings).trajectories
 
 
 def scored(

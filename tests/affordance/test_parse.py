@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kalie
-from kalie.affordance.parse import MAX_CHARACTERS, ReplyFormat, format_reply, parse_reply
+from kalie.affordance.parse import ReplyFormat, format_reply, parse_reply
 from kalie.affordance.schema import KEYPOINT_NAMES, Affordance, InvalidKeypoints, Keypoint, json_schema
+from kalie.core.one_object import MAX_CHARACTERS
 
 GOOD = {name: [100 * i + 5, 999 - i] for i, name in enumerate(KEYPOINT_NAMES)}
 FULL = json.dumps(GOOD)

@@ -128,7 +128,10 @@ def test_a_recording_holds_what_is_fast_latched_and_late(graph: Graph, tmp_path:
         assert found["/safety"][0].decoded_message.reasons == ["because"]
         numbers = [item.decoded_message.position[0] for item in found["/joint_states"]]
         assert len(numbers) > 10
-        assert all(after - before == 1 for before, after in itertools.pairwise(numbers))
+        # In order; a busy machine may lose some of what is sent as best effort.
+        steps = [after - before for before, after in itertools.pairwise(numbers)]
+        assert min(steps) > 0
+        assert steps.count(1) > 0.8 * len(steps)
         for item in found["/joint_states"]:
             assert abs(item.message.log_time - time.time_ns()) < 100e9
             assert item.message.publish_time <= item.message.log_time

@@ -1,0 +1,110 @@
+"""What the verbs of agents share: the task of their environment, figures of episodes, how they are shown."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..core.config import ConfigError
+from ..core.loggers import Series, read_metrics
+from ..core.plots import line_chart
+from ..core.report import Picture, Section
+from ..core.runs import Run
+from ..core.stats import Interval, bootstrap_mean, wilson
+from ..rl.envs.base import EnvConfig
+from ..rl.envs.manipulation_config import ManipulationConfig
+from ..rl.rollout import Finished
+from ..rl.store import TrajectoryStore
+from ._pages import spread, thinned
+
+EPISODES_SHOWN = 8
+_LONGEST = 600
+
+
+def task_of(env: EnvConfig, task: str) -> EnvConfig:
+    """The environment with the task that the command names.
+
+    Raises:
+        ConfigError: only manipulation has tasks, and not this one.
+    """
+    if not task:
+        return env
+    if not isinstance(env, ManipulationConfig):
+        raise ConfigError(f"task={task}: only env=manipulation has tasks")
+    chosen = dataclasses.replace(env, task=task)  # pyright: ignore[reportArgumentType]  checked below
+    if task not in ("sweep", "drawer", "towel", "pour", "unplug"):
+        raise ConfigError(f"task={task}: must be sweep, drawer, towel, pour or unplug")
+    return chosen
+
+
+def episode_figures(finished: Sequence[Finished]) -> dict[str, Interval]:
+    """Success with its Wilson interval, return and turns with bootstrap intervals, and the invalid share."""
+    trajectories = [item.trajectory for item in finished]
+    turns = [turn for one in trajectories for turn in one.turns]
+    return {
+        "success": wilson(sum(one.success for one in trajectories), len(trajectories)),
+        "return": bootstrap_mean([one.episode_return for one in trajectories]),
+        "turns": bootstrap_mean([len(one.turns) for one in trajectories]),
+        "invalid": wilson(sum(not turn.valid for turn in turns), len(turns)),
+    }
+
+
+def add_episode_rows(run: Run, folder: Path, **labels: str) -> list[Finished]:
+    """Add the figures of the newest file of evaluation episodes to the summary; those episodes."""
+    store = TrajectoryStore(folder)
+    names = store.names()
+    if not names:
+        return []
+    finished = list(store.read(names[-1:]))
+    for metric, (value, low, high, n) in episode_figures(finished).items():
+        run.add_row(metric, value, low, high, n, split="evaluation", **labels)
+    return finished
+
+
+def show_training(section: Section, path: Path) -> None:
+    """The curves of a run's `metrics.jsonl`, one chart for each kind of figure."""
+    groups: dict[str, dict[str, Series]] = {}
+    for name, curve in read_metrics(path).items():
+        kind, _, short = name.rpartition("/")
+        groups.setdefault(kind or "optimiser", {})[short] = thinned(curve)
+    for kind, curves in groups.items():
+        for label, chosen in _charts(kind, curves).items():
+            section.plot(line_chart(chosen, "update", label))
+
+
+_CHARTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "rollout": (("return",), ("success", "invalid", "faithful", "repetition"), ("response_tokens", "turns")),
+    "evaluation": (("return",), ("success", "invalid", "faithful")),
+}
+
+
+def _charts(kind: str, curves: Mapping[str, Series]) -> dict[str, dict[str, Series]]:
+    """Which curves share a chart; kinds without a choice put all into one."""
+    chosen = _CHARTS.get(kind, (tuple(curves),))
+    charts = {}
+    for names in chosen:
+        found = {name: curves[name] for name in names if name in curves}
+        if found:
+            charts[f"{kind}: {', '.join(found)}"] = found
+    return charts
+
+
+def show_episodes(section: Section, finished: Sequence[Finished]) -> None:
+    """Some episodes turn by turn: what was shown, answered, done and given."""
+    for item in spread(list(finished), EPISODES_SHOWN):
+        trajectory = item.trajectory
+        word = "success" if trajectory.success else "no success"
+        rows = [
+            (turn.observation.text[-_LONGEST:], turn.text[:_LONGEST], str(turn.action), turn.reward)
+            for turn in trajectory.turns
+        ]
+        caption = f"episode {item.index}: return {trajectory.episode_return:g}, {word}"
+        section.table(["shown", "answered", "action", "reward"], rows, caption=caption)
+        pictures = [
+            Picture(image, f"turn {number + 1}")
+            for number, turn in enumerate(trajectory.turns)
+            for image in turn.observation.images
+        ]
+        if pictures:
+            section.pictures(pictures, width=96)

@@ -1,0 +1,141 @@
+"""Train a language or vision-language agent in an environment, by reinforcement or from demonstrations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+
+from rich.console import Console
+
+from ..core.config import to_primitive
+from ..core.loggers import LOGGERS, LoggerConfig
+from ..core.progress import progress_bar
+from ..core.ranges import at_least
+from ..core.report import Report
+from ..core.runs import Run, RunConfig
+from ..rl.algorithms.cot_ppo import CoTPPOConfig
+from ..rl.envs.base import EnvConfig
+from ..rl.envs.number_line import NumberLineConfig
+from ..rl.envs.registry import ENVS
+from ..rl.executors import EXECUTORS, ExecutorConfig, LocalExecutorConfig
+from ..rl.generation import GENERATORS, GeneratorConfig, HFGeneratorConfig
+from ..rl.models import MODELS, ModelConfig, TinyVLMConfig
+from ..rl.registry import ALGORITHMS, AlgorithmConfig, build_training, check_job, name_of
+from ..rl.rollout import RolloutConfig
+from ..rl.trainer import TRAINERS, Outcome, SingleTrainerConfig, TrainerConfig
+from ._agents import add_episode_rows, show_episodes, show_training, task_of
+from ._verb import Verb
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Keys of `kalie train`.
+
+    Attributes:
+        algorithm: how the policy is improved; `sft` is the warm start.
+        env: the environment.
+        task: of env=manipulation, instead of env.task; empty otherwise.
+        model: of the policy; model.weights=RUN/model starts from an earlier run.
+        generator: of its responses.
+        executor: where episodes run.
+        rollout: how environments are run.
+        trainer: how long, how often to evaluate and save, and on how many processes.
+        logger: where figures go besides metrics.jsonl.
+        seed: of everything random.
+        run: where results go. The same command again goes on where an interrupted run stopped.
+    """
+
+    algorithm: AlgorithmConfig = field(default_factory=CoTPPOConfig)
+    env: EnvConfig = field(default_factory=NumberLineConfig)
+    task: str = ""
+    model: ModelConfig = field(default_factory=TinyVLMConfig)
+    generator: GeneratorConfig = field(default_factory=HFGeneratorConfig)
+    executor: ExecutorConfig = field(default_factory=LocalExecutorConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    trainer: TrainerConfig = field(default_factory=SingleTrainerConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    seed: int = 0
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, "seed")
+        env = task_of(self.env, self.task)
+        check_job(self.algorithm, env, self.model, self.generator, self.executor)
+
+
+def main(cfg: TrainConfig) -> None:
+    """Train to the end, then write the last evaluation's figures and episodes."""
+    env = task_of(cfg.env, cfg.task)
+    where = where_to(cfg)
+    with Run.open(
+        "train", where, cfg, [cfg.seed], logger=cfg.logger, may_change=["logger", "executor"]
+    ) as run:
+        parts = build_training(
+            cfg.algorithm,
+            env,
+            cfg.model,
+            cfg.generator,
+            cfg.executor,
+            cfg.rollout,
+            cfg.trainer,
+            cfg.seed,
+            run.path,
+        )
+        try:
+            with run.stage("train"), progress_bar("training") as progress:
+                outcome = parts.trainer.train(run.log, progress)
+        finally:
+            parts.close()
+        write_results(run, cfg, outcome)
+
+
+def where_to(cfg: TrainConfig) -> RunConfig:
+    """The run's folder: named after what is trained, so that the same command finds it again."""
+    name = cfg.run.name or run_name(cfg)
+    exists = (cfg.run.outputs / "train" / name / "config.yaml").is_file()
+    return replace(cfg.run, name=name, resume=exists)
+
+
+def run_name(cfg: TrainConfig) -> str:
+    """`<algorithm>-<env>-<seed>-<digest of the config>`."""
+    plain = to_primitive(cfg)
+    assert isinstance(plain, dict)  # noqa: S101  a dataclass
+    told = {key: value for key, value in plain.items() if key not in ("run", "logger", "executor")}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{name_of(cfg.algorithm, ALGORITHMS)}-{name_of(cfg.env, ENVS)}-{cfg.seed}-{digest}"
+
+
+def write_results(run: Run, cfg: TrainConfig, outcome: Outcome) -> None:
+    """Rows, report and a closing line."""
+    report = Report("Training an agent", subtitle=run.path.name)
+    section = report.section("Training")
+    if outcome.stopped:
+        section.text(f"Stopped after {outcome.updates} updates: {outcome.stopped}.")
+    show_training(section, run.path / "metrics.jsonl")
+    labels = {"algorithm": name_of(cfg.algorithm, ALGORITHMS), "env": name_of(cfg.env, ENVS)}
+    finished = add_episode_rows(run, run.path / "evaluations", **labels)
+    show_episodes(report.section("Episodes of the last evaluation"), finished)
+    report.write(run.path / "report" / "index.html")
+    Console(highlight=False).print(f"run: {run.path}", markup=False, soft_wrap=True)
+
+
+VERB = Verb(
+    TrainConfig,
+    main,
+    examples=(
+        "kalie train algorithm=sft env=number_line env.rendering=text algorithm.misjudge=0.3",
+        "kalie train algorithm=cot_ppo env=number_line model.weights=outputs/train/latest/model",
+        "kalie train algorithm=ppo env=twenty_questions model=tiny_lm",
+        "kalie train algorithm=reinforce env=number_line env.rendering=text model=smollm2_135m",
+    ),
+    groups={
+        "algorithm": ALGORITHMS,
+        "env": {"number_line": NumberLineConfig, **ENVS},
+        "model": {"tiny_vlm": TinyVLMConfig, **MODELS},
+        "generator": GENERATORS,
+        "executor": EXECUTORS,
+        "trainer": TRAINERS,
+        "logger": LOGGERS,
+    },
+)

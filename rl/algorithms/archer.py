@@ -1,0 +1,278 @@
+"""ArCHer: a critic of whole utterances above, token-level policy gradient below (Zhou et al. 2024, ICML).
+
+critic   L = sum_k (Q_k(s,a) - y_k)^2 + (V_k(s) - Qbar_k(s,a~))^2,   y_k = r + gamma (1 - d) Vbar_k(s')
+actor    L = -mean A(s,a~) sum_j log pi(a~_j | ...),   A = min_k Q_k(s,a~) - min_k V_k(s)
+
+s, a, s' are of the replay buffer, a~ is a fresh utterance of the actor in s. d is true where the
+episode terminated; one that a limit truncated is bootstrapped unless `cap_is_terminal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...core.ranges import at_least, within
+from ..algorithm import Tools
+from ..batches import TokenBatch
+from ..critic import CriticConfig, UtteranceCritic, UtteranceValues, mlp, polyak, target_of
+from ..generation import Capability, make_generator, respond_all
+from ..learner import Learner, Loss, OptimizerConfig, mean_metrics
+from ..policy import Policy, Scores
+from ..prompts import Ids, Prompt
+from ..replay import ReplayBuffer, Transition
+from ..transitions import experience, response_row, shown_prompt
+
+# ------------------------------------------------------------------ config
+
+
+@dataclass(frozen=True)
+class ArcherConfig:
+    """ArCHer; `experiment=archer/*` has the published settings.
+
+    Attributes:
+        episodes: collected for an update.
+        capacity: turns of the replay buffer.
+        critic_steps: optimiser steps of the critic in an update (published: `epochs`).
+        actor_steps: of the actor (published: `actor_epochs`).
+        warmup: updates in which only the critic learns.
+        step_turns: transitions of an optimiser step.
+        micro_turns: of a forward pass.
+        gamma: discount per turn.
+        tau: how far the target critic moves towards the critic after each of its steps.
+        cap_is_terminal: whether values are not bootstrapped past a limit on turns either (published: true).
+        token_baseline: whether a head on the actor's hidden states predicts the advantage, and is taken off.
+        critic: its encoder.
+        critic_optimizer: how its weights are moved.
+        optimizer: how the actor's are.
+    """
+
+    episodes: int = 32
+    capacity: int = 100_000
+    critic_steps: int = 50
+    actor_steps: int = 3
+    warmup: int = 5
+    step_turns: int = 64
+    micro_turns: int = 64
+    gamma: float = 0.95
+    tau: float = 0.1
+    cap_is_terminal: bool = False
+    token_baseline: bool = False
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    critic_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1e-3))
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=3e-4))
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "episodes", "capacity", "critic_steps", "step_turns", "micro_turns")
+        at_least(self, 0, "actor_steps", "warmup")
+        within(self, 0, 1, "gamma", "tau")
+
+
+# ------------------------------------------------------------------ losses
+
+
+class CriticLoss(NamedTuple):
+    """The critic's loss and its two parts."""
+
+    loss: Tensor
+    q_loss: Tensor
+    v_loss: Tensor
+
+
+def td_targets(rewards: Tensor, done: Tensor, next_v: Tensor, gamma: float) -> Tensor:
+    """y_k = r + gamma (1 - d) Vbar_k(s'), (B,), (B,), (2, B) -> (2, B) (eq. 3)."""
+    return rewards + gamma * (1 - done) * next_v
+
+
+def critic_loss(values: UtteranceValues, q_targets: Tensor, v_targets: Tensor) -> CriticLoss:
+    """Squared errors, mean over the batch and summed over both heads (eq. 2 and 3).
+
+    Args:
+        values: of the critic that is trained, (2, B) each.
+        q_targets: (2, B) from `td_targets`.
+        v_targets: (2, B) of the target critic's Q on fresh utterances.
+    """
+    q_loss = (values.q - q_targets).square().mean(dim=1).sum()
+    v_loss = (values.v - v_targets).square().mean(dim=1).sum()
+    return CriticLoss(q_loss + v_loss, q_loss, v_loss)
+
+
+class ActorLoss(NamedTuple):
+    """The actor's loss, and that of its token baseline."""
+
+    loss: Tensor
+    baseline_loss: Tensor
+
+
+def actor_loss(
+    log_probs: Tensor, batch: TokenBatch, advantages: Tensor, baseline: Tensor | None = None
+) -> ActorLoss:
+    """-mean over turns of sum_j (A - v_j) log pi_j, and mean (A - v_j)^2 (eq. 5 and its baseline).
+
+    Args:
+        log_probs: (N,) of the fresh utterances' tokens.
+        batch: that they belong to.
+        advantages: (U,), of the whole utterances.
+        baseline: (N,) v_j; None for none.
+    """
+    each = advantages[batch.turns]
+    if baseline is None:
+        return ActorLoss(-batch.per_turn(each * log_probs).mean(), log_probs.new_zeros(()))
+    error = each - baseline
+    return ActorLoss(-batch.per_turn(error.detach() * log_probs).mean(), error.square().mean())
+
+
+# ------------------------------------------------------------------ actor
+
+
+class Actor(nn.Module):
+    """A policy with a token baseline on its hidden states."""
+
+    def __init__(self, policy: Policy, seed: int) -> None:
+        super().__init__()
+        self.policy = policy
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.baseline = mlp([policy.hidden_size, policy.hidden_size, 1]).to(policy.device)
+
+    def forward(self, batch: TokenBatch, temperature: float) -> tuple[Scores, Tensor]:
+        """Scores, and v_j (N,); the baseline's gradient stays in its head."""
+        scores: Scores = self.policy(batch, temperature, entropy=True)
+        return scores, self.baseline(scores.states.detach().float()).squeeze(-1)
+
+
+# ------------------------------------------------------------------ algorithm
+
+
+class Archer:
+    """A critic of utterances and a token-level actor."""
+
+    needs: ClassVar[tuple[Capability, ...]] = ("token_ids", "own_weights")
+    counts_turns = False
+
+    def __init__(self, config: ArcherConfig, tools: Tools) -> None:
+        self._config = config
+        self._tools = tools
+        policy = tools.policy
+        critic = UtteranceCritic(config.critic, len(policy.tokenizer), policy.pad, tools.seed)
+        self.critic = critic.to(policy.device)
+        self.target = target_of(self.critic)
+        self._critic_learner = Learner(self.critic, config.critic_optimizer, tools.accelerator)
+        self._actor = Actor(policy, tools.seed)
+        self._learner = Learner(self._actor, config.optimizer, tools.accelerator)
+        self.buffer = ReplayBuffer(config.capacity)
+        self._generator = make_generator(tools.job.generator, policy)
+
+    def collect(self, update: int) -> dict[str, float]:
+        """Add episodes to the replay buffer."""
+        collected = self._tools.collector.collect(f"train-{update:06d}", self._config.episodes)
+        self.buffer.add(collected.finished)
+        return collected.metrics
+
+    # --------------------------------------------------------------- update
+
+    def update(self, update: int) -> dict[str, float]:
+        """Critic steps, then, after the warm-up, actor steps."""
+        config, tools = self._config, self._tools
+        self._critic_learner.set_rate(update, tools.updates)
+        rate = self._learner.set_rate(update, tools.updates)
+        self._generator.restart()
+        rng = tools.rng("archer", update)
+        parts = [self._critic_step(rng) for _ in range(config.critic_steps)]
+        figures = {f"critic/{name}": value for name, value in mean_metrics(parts).items()}
+        if update >= config.warmup:
+            parts = [self._actor_step(rng) for _ in range(config.actor_steps)]
+            figures |= {f"policy/{name}": value for name, value in mean_metrics(parts).items()}
+        return {"learning_rate": rate, "replay/turns": float(len(self.buffer)), **figures}
+
+    def _draw(self, rng: np.random.Generator) -> list[list[Transition]]:
+        config = self._config
+        drawn = self.buffer.sample(config.step_turns, rng)
+        size = config.micro_turns
+        return [drawn[first : first + size] for first in range(0, len(drawn), size)]
+
+    def _fresh(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> list[Ids]:
+        """An utterance of the present actor in each state."""
+        return [response.ids for response in respond_all(self._generator, prompts, rng.spawn(len(prompts)))]
+
+    def _critic_step(self, rng: np.random.Generator) -> dict[str, float]:
+        metrics = self._critic_learner.step(
+            self._draw(rng), lambda part: self._critic_loss(part, rng), lambda part: float(len(part))
+        )
+        polyak(self.target, self.critic, self._config.tau)
+        return metrics
+
+    def _critic_loss(self, part: Sequence[Transition], rng: np.random.Generator) -> Loss:
+        config, policy = self._config, self._tools.policy
+        data = experience(policy, part, config.cap_is_terminal)
+        states = [prompt.ids for prompt in data.prompts]
+        fresh = self._fresh(data.prompts, rng)
+        device = policy.device
+        with torch.no_grad():
+            next_v = self.target([prompt.ids for prompt in data.following], None).v
+            v_targets = self.target(states, fresh).q
+            q_targets = td_targets(data.rewards.to(device), data.done.to(device), next_v, config.gamma)
+        values: UtteranceValues = self._critic_learner.module(states, data.utterances)
+        out = critic_loss(values, q_targets, v_targets)
+        metrics = {"q_loss": out.q_loss, "v_loss": out.v_loss, "v": values.v.mean(), "q": values.q.mean()}
+        return Loss(out.loss, float(len(part)), metrics)
+
+    def _actor_step(self, rng: np.random.Generator) -> dict[str, float]:
+        self._generator.restart()  # the step before has changed the weights
+        return self._learner.step(
+            self._draw(rng), lambda part: self._actor_loss(part, rng), lambda part: float(len(part))
+        )
+
+    def _actor_loss(self, part: Sequence[Transition], rng: np.random.Generator) -> Loss:
+        config, tools = self._config, self._tools
+        window = tools.policy.config.window
+        prompts = [shown_prompt(one.trajectory, one.index, window) for one in part]
+        fresh = self._fresh(prompts, rng)
+        advantages = self.advantages(prompts, fresh)
+        batch = tools.policy.batch([response_row(p, ids) for p, ids in zip(prompts, fresh, strict=True)])
+        scores, baseline = self._learner.module(batch, tools.temperature)
+        out = actor_loss(scores.log_probs, batch, advantages, baseline if config.token_baseline else None)
+        metrics = {
+            "entropy": scores.entropy.mean(),
+            "advantage": advantages.mean(),
+            "advantage_spread": advantages.std(correction=0),
+        }
+        # Without the baseline its head still takes part, with no effect, so that every weight has a gradient.
+        return Loss(out.loss + out.baseline_loss + 0.0 * baseline.sum(), float(len(part)), metrics)
+
+    @torch.no_grad()
+    def advantages(self, prompts: Sequence[Prompt], utterances: Sequence[Ids]) -> Tensor:
+        """A(s, a) = min Q - min V under the critic, (B,)."""
+        values: UtteranceValues = self.critic([prompt.ids for prompt in prompts], utterances)
+        return values.q.min(dim=0).values - values.v.min(dim=0).values
+
+    # ---------------------------------------------------------------- state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, target, optimisers, replay buffer, place in the stream."""
+        return {
+            "policy": self._tools.policy.trained(),
+            "baseline": self._actor.baseline.state_dict(),
+            "critic": self.critic.state_dict(),
+            "target": self.target.state_dict(),
+            "learner": self._learner.state_dict(),
+            "critic_learner": self._critic_learner.state_dict(),
+            "buffer": self.buffer.state_dict(),
+            "collector": self._tools.collector.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take everything over from `state_dict`."""
+        self._tools.policy.load_trained(state["policy"])
+        self._actor.baseline.load_state_dict(state["baseline"])
+        self.critic.load_state_dict(state["critic"])
+        self.target.load_state_dict(state["target"])
+        self._learner.load_state_dict(state["learner"])
+        self._critic_learner.load_state_dict(state["critic_learner"])
+        self.buffer.load_state_dict(state["buffer"])
+        self._tools.collector.load_state_dict(state["collector"])

@@ -1,0 +1,244 @@
+"""RL4VLM: PPO on whole turns whose thoughts weigh less than their action (Zhai et al. 2024, NeurIPS).
+
+log pi(a_t | s_t) = lambda sum_{k < m} l_k + sum_{k >= m} l_k,   m: where the action's key begins in the text
+L = L_clip + c_v L_value - c_e entropy + c_kl KL(pi || pi_warm_start)
+
+Prompts are those that were sampled with, so the ratio is 1 before the first step whatever they show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...core.ranges import above, at_least, within
+from ..advantages import gae, whiten
+from ..algorithm import Tools
+from ..batches import TokenBatch
+from ..critic import ActorCritic, Judged
+from ..generation import Capability
+from ..learner import Learner, Loss, OptimizerConfig, mean_metrics
+from ..losses import clipped_policy_loss, clipped_value_loss, kl_to_reference
+from ..markers import ACTION_MARKER, action_start, token_weights
+from ..samples import Numbers, Sample, batch_samples, make_samples, step_batches, turns_of
+from ..types import Trajectory
+from ..values import explained_variance, state_values
+
+# ------------------------------------------------------------------ config
+
+
+@dataclass(frozen=True)
+class CoTPPOConfig:
+    """PPO on turns with thoughts; `experiment=rl4vlm/*` has the published settings.
+
+    Attributes:
+        turns: taken for an update (episodes that were begun are played to their end).
+        episodes: collected for an update, in the place of `turns`; 0 for none.
+        thought_weight: lambda: weight of the log-probabilities before the action's key.
+        marker: the text that the action follows; without it every token is thought.
+        skip_tokens: how many tokens at a response's beginning have no weight (published: 2).
+        gamma: discount per turn.
+        gae_lambda: of generalised advantage estimation.
+        clip: of ratio and value.
+        drop_unclipped_above: see `losses.clipped_policy_loss` (published: 10); 0 never.
+        value_coefficient: of the value loss.
+        entropy_coefficient: of the entropy bonus (published: 0).
+        kl_coefficient: of the divergence from the policy at the start (published: 0).
+        epochs: passes over the turns of an update.
+        step_turns: of an optimiser step.
+        micro_turns: of a forward pass.
+        value_hidden: widths of the value head's hidden layers (published: 1024, 512).
+        optimizer: how weights are moved.
+    """
+
+    turns: int = 512
+    episodes: int = 0
+    thought_weight: float = 0.5
+    marker: str = ACTION_MARKER
+    skip_tokens: int = 0
+    gamma: float = 0.9
+    gae_lambda: float = 0.95
+    clip: float = 0.1
+    drop_unclipped_above: float = 0.0
+    value_coefficient: float = 0.5
+    entropy_coefficient: float = 0.0
+    kl_coefficient: float = 0.0
+    epochs: int = 4
+    step_turns: int = 128
+    micro_turns: int = 128
+    value_hidden: tuple[int, ...] = (64,)
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(learning_rate=1e-3, epsilon=1e-7, gradient_clip=1.0)
+    )
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "epochs", "step_turns", "micro_turns")
+        at_least(self, 0, "turns", "episodes", "skip_tokens", "thought_weight", "drop_unclipped_above")
+        at_least(self, 0, "value_coefficient", "entropy_coefficient", "kl_coefficient")
+        within(self, 0, 1, "gamma", "gae_lambda")
+        above(self, 0, "clip")
+        if bool(self.turns) == bool(self.episodes):
+            raise ValueError(f"turns={self.turns} and episodes={self.episodes}: one of them must be 0")
+        if not self.marker or any(width < 1 for width in self.value_hidden):
+            raise ValueError("marker must not be empty, and value_hidden must be positive")
+
+
+# ------------------------------------------------------------------ losses
+
+
+class CoTPPOLoss(NamedTuple):
+    """The loss and its parts."""
+
+    loss: Tensor
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+    clipped: Tensor
+    drift: Tensor
+    kl: Tensor
+
+
+def turn_log_probs(log_probs: Tensor, weights: Tensor, batch: TokenBatch) -> Tensor:
+    """Sum of weight times log-probability over each turn's tokens, (N,) -> (U,) (section 4.3)."""
+    return batch.per_turn(weights * log_probs)
+
+
+def cot_ppo_loss(
+    judged: Judged,
+    batch: TokenBatch,
+    values: Mapping[str, Tensor],
+    config: CoTPPOConfig,
+    reference_log_probs: Tensor | None = None,
+) -> CoTPPOLoss:
+    """The loss of a batch of U turns with N tokens.
+
+    Args:
+        judged: scores and values of the policy that is trained.
+        batch: the turns.
+        values: per token `weight` and `old_log_prob`; per turn `advantage`, `return`, `old_value`.
+        config: coefficients.
+        reference_log_probs: (N,) under the warm start; None without that term.
+    """
+    scores = judged.scores
+    new = turn_log_probs(scores.log_probs, values["weight"], batch)
+    old = turn_log_probs(values["old_log_prob"], values["weight"], batch)
+    policy = clipped_policy_loss(new, old, values["advantage"], config.clip, config.drop_unclipped_above)
+    value = clipped_value_loss(judged.values, values["old_value"], values["return"], config.clip)
+    zero = policy.loss.new_zeros(())
+    entropy = scores.entropy.mean() if scores.entropy is not None else zero
+    kl = zero if reference_log_probs is None else kl_to_reference(scores.log_probs, reference_log_probs)
+    loss = policy.loss + config.value_coefficient * value
+    loss = loss - config.entropy_coefficient * entropy + config.kl_coefficient * kl
+    return CoTPPOLoss(loss, policy.loss, value, entropy, policy.clipped, policy.drift, kl)
+
+
+# ------------------------------------------------------------------ algorithm
+
+
+class CoTPPO:
+    """PPO over turns."""
+
+    needs: ClassVar[tuple[Capability, ...]] = ("token_ids", "log_probs", "own_weights")
+
+    def __init__(self, config: CoTPPOConfig, tools: Tools) -> None:
+        self._config = config
+        self._tools = tools
+        self.counts_turns = bool(config.turns)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(tools.seed)
+            self._actor_critic = ActorCritic(tools.policy, config.value_hidden, per="turn")
+        if config.kl_coefficient:
+            tools.policy.keep_reference()
+        self._learner = Learner(self._actor_critic, config.optimizer, tools.accelerator)
+        self._samples: list[Sample] = []
+
+    # -------------------------------------------------------------- collect
+
+    def collect(self, update: int) -> dict[str, float]:
+        """Run episodes; value their turns; whiten the advantages of all."""
+        config = self._config
+        collected = self._tools.collector.collect(f"train-{update:06d}", config.episodes, config.turns)
+        trajectories = [item.trajectory for item in collected.finished]
+        values = state_values(self._actor_critic, trajectories, self._tools.temperature, config.micro_turns)
+        estimates = [
+            gae(
+                [turn.reward for turn in one.turns],
+                value[:-1],
+                float(value[-1]),
+                one.turns[-1].terminated,
+                config.gamma,
+                config.gae_lambda,
+            )
+            for one, value in zip(trajectories, values, strict=True)
+        ]
+        whitened = whiten(np.concatenate([estimate.advantages for estimate in estimates]))
+        ends = np.cumsum([len(estimate.advantages) for estimate in estimates])[:-1]
+        self._samples = []
+        for one, value, estimate, advantage in zip(
+            trajectories, values, estimates, np.split(whitened, ends), strict=True
+        ):
+            per_turn = {"advantage": advantage, "return": estimate.returns, "old_value": value[:-1]}
+            self._samples += make_samples(one, self._tools.window, per_turn, self._per_token(one))
+        returns = np.concatenate([estimate.returns for estimate in estimates])
+        known = np.concatenate([value[:-1] for value in values])
+        return {**collected.metrics, "value/explained_variance": explained_variance(known, returns)}
+
+    def _per_token(self, trajectory: Trajectory) -> dict[str, Sequence[Numbers]]:
+        config, policy = self._config, self._tools.policy
+        weights: list[Numbers] = []
+        for turn in trajectory.turns:
+            start = action_start(turn.response_ids.tolist(), policy.text, config.marker)
+            weights.append(
+                token_weights(len(turn.response_ids), start, config.thought_weight, config.skip_tokens)
+            )
+        return {"weight": weights, "old_log_prob": [turn.log_probs for turn in trajectory.turns]}
+
+    # --------------------------------------------------------------- update
+
+    def update(self, update: int) -> dict[str, float]:
+        """Some passes over the turns."""
+        config, tools = self._config, self._tools
+        rate = self._learner.set_rate(update, tools.updates)
+        rng = tools.rng("cot_ppo", update)
+        batches = (
+            items
+            for _ in range(config.epochs)
+            for items in step_batches(self._samples, config.step_turns, config.micro_turns, rng)
+        )
+        parts = self._learner.run(batches, self._loss, turns_of)
+        figures = {f"policy/{name}": value for name, value in mean_metrics(parts).items()}
+        return {"learning_rate": rate, "policy/first_drift": parts[0].get("drift", 0.0), **figures}
+
+    def _loss(self, samples: list[Sample]) -> Loss:
+        policy, temperature = self._tools.policy, self._tools.temperature
+        batch = batch_samples(policy, samples)
+        judged: Judged = self._learner.module(batch.tokens, temperature, entropy=True)
+        wanted = None
+        if self._config.kl_coefficient:
+            wanted = policy.reference_scores(batch.tokens, temperature).log_probs
+        out = cot_ppo_loss(judged, batch.tokens, batch.values, self._config, wanted)
+        metrics = {name: value for name, value in out._asdict().items() if name != "loss"}
+        return Loss(out.loss, turns_of(samples), metrics)
+
+    # ---------------------------------------------------------------- state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, value head, optimiser, place in the stream."""
+        return {
+            "policy": self._tools.policy.trained(),
+            "value": self._actor_critic.value.state_dict(),
+            "learner": self._learner.state_dict(),
+            "collector": self._tools.collector.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take everything over from `state_dict`."""
+        self._tools.policy.load_trained(state["policy"])
+        self._actor_critic.value.load_state_dict(state["value"])
+        self._learner.load_state_dict(state["learner"])
+        self._tools.collector.load_state_dict(state["collector"])

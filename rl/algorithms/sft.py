@@ -1,0 +1,153 @@
+"""Supervised fine-tuning on demonstrations: the warm start of reinforcement learning.
+
+L = -mean over response tokens of log pi(token | what came before it)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...core.ranges import at_least, within
+from ..algorithm import Tools
+from ..collect import rollout_metrics
+from ..demonstrations import demonstrate, demonstrator
+from ..executors import Usage
+from ..generation import Capability
+from ..learner import Learner, Loss, OptimizerConfig, mean_metrics
+from ..policy import Scores
+from ..rollout import Finished, episodes
+from ..samples import Sample, batch_samples, make_samples, step_batches, tokens_of
+from ..store import TrajectoryStore
+
+# ------------------------------------------------------------------ config
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """Supervised fine-tuning.
+
+    Attributes:
+        data: folder of trajectories to learn from; null lets the environment's demonstrator play.
+        episodes: how many it plays.
+        misread: share of its answers that read something wrong.
+        misjudge: share of its answers that decide wrong.
+        step_turns: of an optimiser step.
+        micro_turns: of a forward pass.
+        steps: optimiser steps of an update.
+        optimizer: how weights are moved.
+    """
+
+    data: Path | None = None
+    episodes: int = 500
+    misread: float = 0.0
+    misjudge: float = 0.0
+    step_turns: int = 64
+    micro_turns: int = 64
+    steps: int = 20
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(learning_rate=3e-3, schedule="cosine")
+    )
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "episodes", "step_turns", "micro_turns", "steps")
+        within(self, 0, 1, "misread", "misjudge")
+
+
+# ------------------------------------------------------------------ losses
+
+
+class CloningLoss(NamedTuple):
+    """Mean negative log-likelihood of the tokens, and the share that the policy finds most probable."""
+
+    loss: Tensor
+    perplexity: Tensor
+
+
+def cloning_loss(log_probs: Tensor) -> CloningLoss:
+    """-mean log pi over N response tokens.
+
+    Args:
+        log_probs: (N,).
+    """
+    loss = -log_probs.mean()
+    return CloningLoss(loss, loss.detach().exp())
+
+
+# ------------------------------------------------------------------ algorithm
+
+
+class SFT:
+    """Clones demonstrations."""
+
+    needs: ClassVar[tuple[Capability, ...]] = ()
+    counts_turns = False
+
+    def __init__(self, config: SFTConfig, tools: Tools) -> None:
+        self._config = config
+        self._tools = tools
+        self._learner = Learner(tools.policy, config.optimizer, tools.accelerator)
+        self._samples: list[Sample] = []
+
+    def collect(self, update: int) -> dict[str, float]:
+        """Play the demonstrations, or read them, once."""
+        if self._samples:
+            return {}
+        finished = self._demonstrations()
+        for item in finished:
+            self._samples += make_samples(item.trajectory, self._tools.window)
+        metrics = rollout_metrics(finished, Usage(), 1.0)
+        names = ("return", "success", "turns", "invalid", "response_tokens")
+        return {f"demonstrations/{n}": metrics[f"rollout/{n}"] for n in names}
+
+    def _demonstrations(self) -> list[Finished]:
+        config, tools = self._config, self._tools
+        if config.data is not None:
+            return list(TrajectoryStore(config.data).read())
+        player = demonstrator(tools.env, config.misread, config.misjudge)
+        env = tools.job.make_env()
+        wanted = episodes(tools.seed, "demonstrations", 0, config.episodes)
+        played = list(demonstrate(env, player, tools.policy, wanted, tools.job.env))
+        env.close()
+        return played
+
+    def update(self, update: int) -> dict[str, float]:
+        """Some optimiser steps over random turns."""
+        rate = self._learner.set_rate(update, self._tools.updates)
+        self._tools.policy.train()
+        metrics = [self._step(items) for items in self._batches(update)]
+        self._tools.policy.eval()
+        return {"learning_rate": rate, **{f"sft/{k}": v for k, v in mean_metrics(metrics).items()}}
+
+    def _batches(self, update: int) -> list[list[list[Sample]]]:
+        """This update's part of an endless sequence of shuffled passes."""
+        config = self._config
+        rng = self._tools.rng("sft", update)
+        found: list[list[list[Sample]]] = []
+        while len(found) < config.steps:
+            found += step_batches(self._samples, config.step_turns, config.micro_turns, rng)
+        return found[: config.steps]
+
+    def _step(self, items: Sequence[list[Sample]]) -> dict[str, float]:
+        return self._learner.step(items, self._loss, tokens_of)
+
+    def _loss(self, samples: list[Sample]) -> Loss:
+        batch = batch_samples(self._tools.policy, samples)
+        scores: Scores = self._learner.module(batch.tokens)
+        out = cloning_loss(scores.log_probs)
+        return Loss(out.loss, tokens_of(samples), {"perplexity": out.perplexity})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and optimiser; demonstrations come from the seed again."""
+        return {"policy": self._tools.policy.trained(), "learner": self._learner.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take everything over from `state_dict`."""
+        with torch.no_grad():
+            self._tools.policy.load_trained(state["policy"])
+        self._learner.load_state_dict(state["learner"])

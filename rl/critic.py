@@ -1,0 +1,190 @@
+"""Critics: a value on the policy's own hidden state, and the twin critic of whole utterances."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModel, BertConfig, PreTrainedModel
+
+from ..core.ranges import at_least
+from .batches import Row, TokenBatch
+from .policy import Policy, Scores
+from .prompts import Ids
+
+IdsLike = Sequence[Ids]
+
+
+def mlp(sizes: Sequence[int]) -> nn.Sequential:
+    """Linear layers with ReLU between them."""
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(sizes):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class Judged(NamedTuple):
+    """Scores of a policy with values of a critic beside it.
+
+    Attributes:
+        scores: see `Policy.forward`.
+        values: (U,) of the states before each turn, or (N,) before each response token.
+    """
+
+    scores: Scores
+    values: Tensor
+
+
+class ActorCritic(nn.Module):
+    """A policy with a value head on its last hidden state, as one module that trainers can wrap.
+
+    Args:
+        policy: the actor.
+        hidden: widths of the head's hidden layers.
+        per: whether there is a value per turn (before its first token) or per token.
+        detach: whether the value's gradient stops at the head.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        hidden: Sequence[int],
+        per: Literal["turn", "token"],
+        detach: bool = False,
+    ) -> None:
+        super().__init__()
+        self.policy = policy
+        # In float32 whatever the policy's weights are: values are regressed.
+        self.value = mlp([policy.hidden_size, *hidden, 1]).to(policy.device)
+        self._per = per
+        self._detach = detach
+
+    def forward(self, batch: TokenBatch, temperature: float = 1.0, entropy: bool = False) -> Judged:
+        """Score the response tokens, and value what came before them."""
+        scores: Scores = self.policy(batch, temperature, entropy)
+        states = scores.states[batch.starts] if self._per == "turn" else scores.states
+        states = states.detach() if self._detach else states
+        return Judged(scores, self.value(states.float()).squeeze(-1))
+
+    def values_in(self, row: Row) -> int:
+        """How many values there are for a row."""
+        return len(row.spans) if self._per == "turn" else sum(end - start for start, end in row.spans)
+
+
+@dataclass(frozen=True)
+class CriticConfig:
+    """The encoder of an utterance critic.
+
+    Attributes:
+        source: an encoder on the Hugging Face hub whose tokens are the policy's; empty for a small one, made
+            here, with the policy's own tokens.
+        hidden: width of that one.
+        layers: of that one.
+        heads: of its attention.
+        max_tokens: an utterance or history longer than this loses its beginning.
+    """
+
+    source: str = ""
+    hidden: int = 64
+    layers: int = 2
+    heads: int = 4
+    max_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "hidden", "layers", "heads", "max_tokens")
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden={self.hidden} must be a multiple of heads={self.heads}")
+
+
+class UtteranceValues(NamedTuple):
+    """Values of B transitions: two independent estimates each, (2, B)."""
+
+    q: Tensor
+    v: Tensor
+
+
+class UtteranceCritic(nn.Module):
+    """The twin critic of ArCHer: one encoder; heads Q1, Q2 on state and utterance, V1, V2 on the state.
+
+    States and utterances are encoded apart; heads are Linear-ReLU-Linear-ReLU-Linear of the encoder's width.
+
+    Args:
+        config: the encoder.
+        vocabulary: number of token ids.
+        pad: id of the padding token.
+        seed: of its weights.
+    """
+
+    def __init__(self, config: CriticConfig, vocabulary: int, pad: int, seed: int) -> None:
+        super().__init__()
+        self._pad = pad
+        self._limit = config.max_tokens
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            encoder = _encoder(config, vocabulary, pad)
+            self.encoder = encoder
+            width = int(encoder.config.hidden_size)
+            self.q_heads = nn.ModuleList(mlp([2 * width, width, width, 1]) for _ in range(2))
+            self.v_heads = nn.ModuleList(mlp([width, width, width, 1]) for _ in range(2))
+
+    def forward(self, states: IdsLike, utterances: IdsLike | None) -> UtteranceValues:
+        """Values of B states and, if given, of B utterances in them.
+
+        Args:
+            states: token ids of each history, (P,) int64.
+            utterances: token ids of each utterance; None leaves `q` empty.
+        """
+        state = self._encode(states)
+        v = torch.stack([head(state).squeeze(-1) for head in self.v_heads])
+        if utterances is None:
+            return UtteranceValues(v.new_zeros(2, 0), v)
+        both = torch.cat([state, self._encode(utterances)], dim=-1)
+        return UtteranceValues(torch.stack([head(both).squeeze(-1) for head in self.q_heads]), v)
+
+    def _encode(self, sequences: IdsLike) -> Tensor:
+        """The hidden state of the first token, (B, hidden); long sequences lose their beginning."""
+        device = self.q_heads[0][0].weight.device  # pyright: ignore[reportIndexIssue]  an mlp
+        cut = [torch.from_numpy(np.ascontiguousarray(ids[-self._limit :])) for ids in sequences]
+        lengths = torch.tensor([len(ids) for ids in cut])
+        ids = pad_sequence(cut, batch_first=True, padding_value=self._pad)
+        mask = torch.arange(ids.shape[1]) < lengths[:, None]
+        out = self.encoder(input_ids=ids.to(device), attention_mask=mask.long().to(device))
+        return out.last_hidden_state[:, 0]
+
+
+def _encoder(config: CriticConfig, vocabulary: int, pad: int) -> PreTrainedModel:
+    if config.source:
+        return AutoModel.from_pretrained(config.source, use_safetensors=True)
+    made = BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=config.hidden,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        intermediate_size=2 * config.hidden,
+        max_position_embeddings=config.max_tokens,
+        pad_token_id=pad,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    return AutoModel.from_config(made, add_pooling_layer=False)
+
+
+def target_of(critic: nn.Module) -> nn.Module:
+    """A frozen copy, to be moved by `polyak`."""
+    return copy.deepcopy(critic).requires_grad_(False)
+
+
+@torch.no_grad()
+def polyak(target: nn.Module, online: nn.Module, tau: float) -> None:
+    """Target <- (1 - tau) target + tau online, every weight and buffer."""
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        old.lerp_(new, tau)
+    for old, new in zip(target.buffers(), online.buffers(), strict=True):
+        old.copy_(new)

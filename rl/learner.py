@@ -1,0 +1,188 @@
+"""One optimiser with `accelerate` behind it: accumulation, clipping, no step on a loss that is not finite.
+
+A step over many micro-batches gives the gradient of one large batch: each loss is a mean with a weight (how
+many samples or tokens it is over), and the weights add up across micro-batches and processes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from ..core.ranges import above, at_least
+
+ItemT = TypeVar("ItemT")
+
+
+class NotFiniteError(RuntimeError):
+    """A loss or gradient is NaN or infinite; the message names it. No weight was changed."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How weights are moved.
+
+    Attributes:
+        learning_rate: at the start.
+        final_rate: at the end of the schedule, which then holds.
+        schedule: how it gets there.
+        schedule_updates: calls of `Algorithm.update` until then; 0 for all of the training.
+        betas: of Adam.
+        epsilon: of Adam.
+        weight_decay: of AdamW.
+        gradient_clip: largest norm of a gradient.
+    """
+
+    learning_rate: float = 1e-3
+    final_rate: float = 0.0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule_updates: int = 0
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    gradient_clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        above(self, 0, "learning_rate", "epsilon", "gradient_clip")
+        at_least(self, 0, "final_rate", "weight_decay", "schedule_updates", "betas")
+
+    def rate(self, update: int, updates: int) -> float:
+        """The learning rate of an update; past the end of the schedule it stays at `final_rate`."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        share = min(1.0, update / max(1, self.schedule_updates or updates))
+        left = 1 - share if self.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * share))
+        return self.final_rate + (self.learning_rate - self.final_rate) * left
+
+
+class Loss(NamedTuple):
+    """A loss over part of a batch.
+
+    Attributes:
+        mean: scalar, over `weight` samples.
+        weight: how many.
+        metrics: scalars to be averaged with the same weights.
+    """
+
+    mean: Tensor
+    weight: float
+    metrics: Mapping[str, Tensor]
+
+
+class Learner:
+    """Moves the trained weights of one module.
+
+    Args:
+        module: whose forward computes what losses need; of several processes each has a copy.
+        config: of the optimiser.
+        accelerator: shared by all learners of a job.
+    """
+
+    def __init__(self, module: nn.Module, config: OptimizerConfig, accelerator: Accelerator) -> None:
+        self.config = config
+        self.module: Any = module  # torch does not type calls
+        self.steps = 0
+        self._accelerator = accelerator
+        self._trained = [weight for weight in module.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self._trained, config.learning_rate, config.betas, config.epsilon, config.weight_decay
+        )
+
+    def set_rate(self, update: int, updates: int) -> float:
+        """Set the learning rate of an update."""
+        rate = self.config.rate(update, updates)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def run(
+        self,
+        batches: Iterable[Sequence[ItemT]],
+        loss: Callable[[ItemT], Loss],
+        weight: Callable[[ItemT], float],
+    ) -> list[dict[str, float]]:
+        """An optimiser step for each batch of micro-batches, as many in every process.
+
+        A process that has fewer takes part in the last steps without samples of its own. See `step`.
+        """
+        own = list(batches)
+        most = int(self._sum([float(len(own))], "max")[0])
+        return [self.step(items, loss, weight) for items in [*own, *([()] * (most - len(own)))]]
+
+    def step(
+        self, items: Sequence[ItemT], loss: Callable[[ItemT], Loss], weight: Callable[[ItemT], float]
+    ) -> dict[str, float]:
+        """One optimiser step over micro-batches; the metrics, averaged by weight.
+
+        Args:
+            items: the micro-batches.
+            loss: of one.
+            weight: of one, known before its loss is computed.
+
+        Raises:
+            NotFiniteError: see there.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        total = self._sum([sum(weight(item) for item in items)])[0] or 1.0
+        metrics: dict[str, float] = {}
+        for item in items:
+            with self._accelerator.autocast():
+                out = loss(item)
+            if not bool(torch.isfinite(out.mean)):
+                self._refuse(f"the loss is {out.mean.item()}")
+            share = out.weight / total
+            (out.mean * share).backward()
+            for name, value in {"loss": out.mean, **out.metrics}.items():
+                metrics[name] = metrics.get(name, 0.0) + float(value.detach()) * share
+        self._gather_gradients()
+        norm = float(nn.utils.clip_grad_norm_(self._trained, self.config.gradient_clip))
+        if not math.isfinite(norm):
+            self._refuse(f"the gradient's norm is {norm}")
+        self.optimizer.step()
+        self.steps += 1
+        return {**metrics, "gradient_norm": norm}
+
+    def _sum(self, own: list[float], how: Literal["sum", "max"] = "sum") -> list[float]:
+        """Numbers of all processes together."""
+        if self._accelerator.num_processes == 1:
+            return own
+        mine = torch.tensor([own], dtype=torch.float64, device=self._accelerator.device)
+        every = self._accelerator.gather(mine)
+        assert isinstance(every, Tensor)  # noqa: S101  as its argument
+        return (every.sum(dim=0) if how == "sum" else every.amax(dim=0)).tolist()
+
+    def _gather_gradients(self) -> None:
+        """Add up the gradients of all processes, whose shares are of one total."""
+        if self._accelerator.num_processes == 1:
+            return
+        for weight in self._trained:
+            gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            weight.grad = self._accelerator.reduce(gradient, "sum")  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _refuse(self, what: str) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        raise NotFiniteError(f"step {self.steps}: {what}; no weight was changed")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimiser's state; the weights are their owner's."""
+        return {"optimizer": self.optimizer.state_dict(), "steps": self.steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take everything over from `state_dict`."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps = state["steps"]
+
+
+def mean_metrics(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each metric over some steps."""
+    sums: dict[str, list[float]] = {}
+    for part in parts:
+        for name, value in part.items():
+            sums.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in sums.items()}

@@ -1,0 +1,209 @@
+"""The config group `algorithm`, and the parts of a job put together and checked against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ..core.config import ConfigError
+from .algorithm import Algorithm, Tools
+from .algorithms.archer import Archer, ArcherConfig
+from .algorithms.archer_offline import OfflineArcher, OfflineArcherConfig
+from .algorithms.best_of_n import BestOfNChooser, BestOfNConfig
+from .algorithms.cot_ppo import CoTPPO, CoTPPOConfig
+from .algorithms.filtered_bc import FilteredBC, FilteredBCConfig
+from .algorithms.ppo import PPO, PPOConfig
+from .algorithms.reinforce import Reinforce, ReinforceConfig
+from .algorithms.sft import SFT, SFTConfig
+from .collect import Collected, Collector
+from .envs.base import EnvConfig
+from .envs.manipulation_config import ManipulationConfig
+from .envs.registry import ENVS, make_env
+from .envs.rendered import RenderedConfig
+from .executors import (
+    Executor,
+    ExecutorConfig,
+    LocalExecutor,
+    LocalExecutorConfig,
+    RolloutJob,
+    check_executor,
+    make_executor,
+)
+from .generation import Generator, GeneratorConfig, check_capabilities
+from .models import ModelConfig
+from .policy import Policy
+from .rollout import RolloutConfig
+from .store import TrajectoryStore
+from .trainer import Trainer, TrainerConfig
+
+AlgorithmConfig: TypeAlias = (
+    CoTPPOConfig
+    | PPOConfig
+    | ReinforceConfig
+    | FilteredBCConfig
+    | SFTConfig
+    | ArcherConfig
+    | OfflineArcherConfig
+    | BestOfNConfig
+)
+_CLASSES: Mapping[str, tuple[type, Any]] = {
+    "cot_ppo": (CoTPPOConfig, CoTPPO),
+    "ppo": (PPOConfig, PPO),
+    "reinforce": (ReinforceConfig, Reinforce),
+    "filtered_bc": (FilteredBCConfig, FilteredBC),
+    "sft": (SFTConfig, SFT),
+    "archer": (ArcherConfig, Archer),
+    "archer_offline": (OfflineArcherConfig, OfflineArcher),
+    "best_of_n": (BestOfNConfig, BestOfNChooser),
+}
+ALGORITHMS: dict[str, type] = {name: config for name, (config, _) in _CLASSES.items()}
+"""The choices of the config group `algorithm`."""
+
+
+def name_of(config: object, choices: Mapping[str, type]) -> str:
+    """The name of the choice that a config is."""
+    return next(name for name, cls in choices.items() if type(config) is cls)
+
+
+def algorithm_class(config: AlgorithmConfig) -> Any:  # noqa: ANN401  a class with the constructor of `Algorithm`s
+    """The algorithm of a config."""
+    return _CLASSES[name_of(config, ALGORITHMS)][1]
+
+
+def check_job(
+    algorithm: AlgorithmConfig,
+    env: EnvConfig,
+    model: ModelConfig,
+    generator: GeneratorConfig,
+    executor: ExecutorConfig,
+) -> None:
+    """Refuse parts that do not go together, before any work.
+
+    Raises:
+        ConfigError: naming the parts and what would do.
+    """
+    who = f"algorithm={name_of(algorithm, ALGORITHMS)}"
+    check_capabilities(generator, algorithm_class(algorithm).needs, who)
+    counting = isinstance(algorithm, CoTPPOConfig | PPOConfig | ReinforceConfig) and bool(algorithm.turns)
+    check_executor(executor, counting)
+    if isinstance(algorithm, BestOfNConfig) and not isinstance(executor, LocalExecutorConfig):
+        raise ConfigError(f"{who} chooses by a critic that only this process has; use executor=local")
+    check_sight(env, model)
+
+
+def check_sight(env: EnvConfig, model: ModelConfig) -> None:
+    """Refuse an environment that shows images to a model that reads only text; nothing is made for it.
+
+    Raises:
+        ConfigError: see there.
+    """
+    picture = isinstance(env, RenderedConfig) and env.rendering == "image"
+    if model.sees or not (picture or isinstance(env, ManipulationConfig)):
+        return
+    remedy = "env.rendering=text, or " if picture else ""
+    raise ConfigError(
+        f"env={name_of(env, ENVS)} shows images, but the model reads only text; use {remedy}a model that "
+        "sees, such as model=tiny_vlm"
+    )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All parts of a job.
+
+    Attributes:
+        trainer: runs it.
+        policy: that is trained.
+        executors: to be closed at the end.
+    """
+
+    trainer: Trainer
+    policy: Policy
+    executors: tuple[Executor, ...]
+
+    def close(self) -> None:
+        """End environments and workers."""
+        for executor in self.executors:
+            executor.close()
+
+
+def rollout_job(
+    env: EnvConfig, model: ModelConfig, generator: GeneratorConfig, rollout: RolloutConfig, seed: int
+) -> RolloutJob:
+    """What a process needs to run episodes."""
+    return RolloutJob(model, seed, generator, rollout, partial(make_env, env), env.env_id)
+
+
+def build_training(
+    algorithm: AlgorithmConfig,
+    env: EnvConfig,
+    model: ModelConfig,
+    generator: GeneratorConfig,
+    executor: ExecutorConfig,
+    rollout: RolloutConfig,
+    trainer: TrainerConfig,
+    seed: int,
+    folder: Path,
+) -> Parts:
+    """Put a job together.
+
+    Args:
+        algorithm: that trains.
+        env: that is trained in.
+        model: of the policy.
+        generator: of its responses.
+        executor: where episodes run.
+        rollout: how environments are run.
+        trainer: how long and how often.
+        seed: of everything random.
+        folder: of the run.
+    """
+    accelerator = trainer.accelerator()
+    model = replace(model, device=str(accelerator.device)) if accelerator.num_processes > 1 else model
+    policy = Policy.load(model, seed)
+    job = rollout_job(env, model, generator, rollout, seed)
+    running = make_executor(executor, job, policy)
+    trajectories = TrajectoryStore(folder / "trajectories") if trainer.keep_trajectories else None
+    many = accelerator.num_processes > 1
+    stream = f"train-{accelerator.process_index}" if many else "train"
+    collector = Collector(running, seed, stream, trajectories)
+    tools = Tools(policy, collector, accelerator, job, env, seed, trainer.updates)
+    made: Algorithm = algorithm_class(algorithm)(algorithm, tools)
+    chooser = made.chooser if isinstance(made, BestOfNChooser) else None
+    evaluator = _Evaluator(job, policy, trainer, folder, chooser) if trainer.evaluate_every else None
+    loop = Trainer(
+        trainer,
+        made,
+        policy,
+        collector,
+        evaluator.evaluate if evaluator else None,
+        folder,
+        accelerator.is_main_process,
+    )
+    return Parts(loop, policy, (running, evaluator.executor) if evaluator else (running,))
+
+
+class _Evaluator:
+    """Runs the same evaluation episodes with whatever the policy has become."""
+
+    def __init__(
+        self,
+        job: RolloutJob,
+        policy: Policy,
+        trainer: TrainerConfig,
+        folder: Path,
+        chooser: Generator | None = None,
+    ) -> None:
+        generator = replace(job.generator, temperature=trainer.evaluation_temperature)
+        self.executor = LocalExecutor(replace(job, generator=generator), policy, chooser)
+        self._seed = job.seed
+        self._episodes = trainer.evaluation_episodes
+        self._store = TrajectoryStore(folder / "evaluations")
+
+    def evaluate(self, update: int) -> Collected:
+        """Run them."""
+        collector = Collector(self.executor, self._seed, "evaluation", self._store)
+        return collector.collect(f"update-{update:06d}", self._episodes)

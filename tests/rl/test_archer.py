@@ -1,0 +1,256 @@
+"""ArCHer: targets, losses, target network by hand; the critic reaches the values of dynamic programming."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kalie.rl.algorithms.archer import ArcherConfig, actor_loss, critic_loss, td_targets
+from kalie.rl.algorithms.archer_offline import (
+    OfflineArcherConfig,
+    expectile_loss,
+    weighted_cloning_loss,
+)
+from kalie.rl.algorithms.best_of_n import BestOfN, BestOfNConfig, best
+from kalie.rl.batches import Row, collate
+from kalie.rl.critic import CriticConfig, UtteranceCritic, UtteranceValues, polyak, target_of
+from kalie.rl.decoder import SlotDecoder
+from kalie.rl.generation import respond_all
+from kalie.rl.learner import OptimizerConfig
+from kalie.rl.policy import Policy
+from kalie.rl.prompts import Prompt
+from kalie.rl.replay import Transition
+from kalie.rl.store import TrajectoryStore
+from kalie.rl.transitions import experience
+from kalie.rl.types import Observation
+
+from .letters import LettersEnv
+from .training import job, speaks
+
+BATCH = collate([Row(np.arange(6), (), ((2, 4),)), Row(np.arange(9), (), ((1, 2), (5, 8)))], 0, None)
+SMALL = ArcherConfig(
+    episodes=6,
+    critic_steps=3,
+    actor_steps=2,
+    warmup=1,
+    step_turns=8,
+    micro_turns=4,
+    token_baseline=True,
+    critic=CriticConfig(hidden=16, layers=1, heads=2),
+)
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return speaks(tmp_path_factory.mktemp("warm"))
+
+
+def test_targets_bootstrap_only_where_the_episode_goes_on() -> None:
+    next_v = torch.tensor([[10.0, 10.0], [20.0, 20.0]])
+    out = td_targets(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 1.0]), next_v, gamma=0.5)
+    assert out.tolist() == [[6.0, 2.0], [11.0, 2.0]]
+
+
+def test_the_critics_loss_matches_hand_computation() -> None:
+    values = UtteranceValues(torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[3.0, 3.0], [1.0, 5.0]]))
+    out = critic_loss(values, torch.zeros(2, 2), torch.ones(2, 2))
+    assert float(out.q_loss) == pytest.approx((1 + 4) / 2)
+    assert float(out.v_loss) == pytest.approx((4 + 4) / 2 + (0 + 16) / 2)
+    assert float(out.loss) == pytest.approx(2.5 + 12)
+
+
+def test_the_actors_loss_matches_hand_computation() -> None:
+    log_probs = -torch.arange(1.0, 7.0)
+    advantages = torch.tensor([1.0, -1.0, 2.0])
+    assert float(actor_loss(log_probs, BATCH, advantages).loss) == pytest.approx(-(-3 + 3 - 30) / 3)
+    baseline = torch.full((6,), 1.0)
+    out = actor_loss(log_probs, BATCH, advantages, baseline)
+    # A - v: 0, 0, -2, 1, 1, 1
+    assert float(out.loss) == pytest.approx(-(0 + 6 - 15) / 3)
+    assert float(out.baseline_loss) == pytest.approx((4 + 3) / 6)
+
+
+def test_expectiles_and_weights_match_hand_computation() -> None:
+    error = torch.tensor([[1.0, -1.0], [2.0, 0.0]])
+    assert float(expectile_loss(error, 0.9)) == pytest.approx((0.9 + 0.1) / 2 + 3.6 / 2)
+    log_probs = -torch.arange(1.0, 7.0)
+    advantages = torch.tensor([0.0, np.log(2.0), np.log(8.0)])
+    assert float(weighted_cloning_loss(log_probs, BATCH, advantages, 1.0, 0.0)) == pytest.approx(
+        (3 + 2 * 3 + 8 * 15) / 3
+    )
+    assert float(weighted_cloning_loss(log_probs, BATCH, advantages, 1.0, 4.0)) == pytest.approx(
+        (3 + 2 * 3 + 4 * 15) / 3
+    )
+
+
+def test_the_target_moves_by_tau_and_starts_equal() -> None:
+    online = nn.Linear(2, 1)
+    target: Any = target_of(online)
+    start = online.weight.detach().clone()
+    assert torch.equal(target.weight, start)
+    with torch.no_grad():
+        online.weight.add_(1.0)
+    polyak(target, online, 0.25)
+    torch.testing.assert_close(target.weight, start + 0.25)
+    assert not target.weight.requires_grad
+
+
+def test_values_do_not_depend_on_padding_and_long_histories_lose_their_beginning() -> None:
+    critic = UtteranceCritic(CriticConfig(hidden=16, layers=1, heads=2, max_tokens=8), 50, 0, 0)
+    rng = np.random.default_rng(0)
+    states = [rng.integers(1, 50, n) for n in (3, 8, 30)]
+    utterances = [rng.integers(1, 50, n) for n in (2, 5, 1)]
+    with torch.no_grad():
+        together = critic(states, utterances)
+        for index in range(3):
+            alone = critic(states[index : index + 1], utterances[index : index + 1])
+            torch.testing.assert_close(together.q[:, index], alone.q[:, 0], atol=1e-6, rtol=0)
+        cut = critic([states[2][-8:]], None)
+    torch.testing.assert_close(together.v[:, 2], cut.v[:, 0], atol=1e-6, rtol=0)
+    assert not torch.equal(together.q[0], together.q[1])
+
+
+def test_experience_follows_turns_and_bootstraps_cut_ends_alone(warm: Path, tmp_path: Path) -> None:
+    for truncate in (True, False):
+        running = job(SMALL, tmp_path, weights=warm, make_env=lambda t=truncate: LettersEnv(truncate=t))
+        (item,) = running.tools.collector.collect("a", 1).finished
+        parts = [Transition(item.trajectory, index) for index in range(3)]
+        data = experience(running.policy, parts, cap_is_terminal=False)
+        assert data.done.tolist() == [0.0, 0.0, float(not truncate)]
+        assert data.following[0].ids.tolist() == data.prompts[1].ids.tolist()
+        assert experience(running.policy, parts, cap_is_terminal=True).done.tolist() == [0.0, 0.0, 1.0]
+        if truncate:
+            final = running.policy.conversation().observe(item.trajectory.final_observation)
+            assert data.following[2].ids.tolist() == final.ids.tolist()
+
+
+def test_the_actor_stays_bit_identical_during_the_warm_up_and_moves_after_it(
+    warm: Path, tmp_path: Path
+) -> None:
+    running = job(SMALL, tmp_path, weights=warm, updates=1)
+    before, critic = running.weights(), [w.clone() for w in running.algorithm.critic.parameters()]
+    running.train()
+    assert all(torch.equal(weight, before[key]) for key, weight in running.weights().items())
+    assert any(
+        not torch.equal(a, b) for a, b in zip(running.algorithm.critic.parameters(), critic, strict=True)
+    )
+    running.algorithm.collect(1)
+    running.algorithm.update(1)
+    assert all(not torch.equal(weight, before[key]) for key, weight in running.weights().items())
+
+
+def test_the_actors_gradient_reaches_no_critic_weight(warm: Path, tmp_path: Path) -> None:
+    running = job(SMALL, tmp_path, weights=warm)
+    running.algorithm.collect(0)
+    for weight in running.algorithm.critic.parameters():
+        weight.grad = None
+    running.algorithm._actor_step(np.random.default_rng(0))
+    assert all(weight.grad is None for weight in running.algorithm.critic.parameters())
+
+
+@pytest.mark.parametrize("name", ["archer", "best_of_n"])
+def test_stopped_and_continued_ends_bit_identical(name: str, warm: Path, tmp_path: Path) -> None:
+    config = SMALL if name == "archer" else BestOfNConfig(samples=2, critic=SMALL)
+    whole = job(config, tmp_path / "whole", weights=warm, updates=3)
+    whole.train()
+    job(config, tmp_path / "parts", weights=warm, updates=2).train()
+    rest = job(config, tmp_path / "parts", weights=warm, updates=3)
+    assert len(rest.train()) == 1
+    for key, weight in whole.weights().items():
+        assert torch.equal(rest.weights()[key], weight), key
+    for ours, theirs in zip(
+        rest.algorithm.target.parameters(), whole.algorithm.target.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    assert len(rest.algorithm.buffer) == 3 * 6 * 3
+
+
+def test_the_critic_reaches_the_values_of_dynamic_programming(warm: Path, tmp_path: Path) -> None:
+    """Frozen policy, two turns: Q and V are known exactly from the policy's own probabilities."""
+    config = ArcherConfig(
+        episodes=150,
+        critic_steps=60,
+        actor_steps=0,
+        warmup=1000,
+        step_turns=64,
+        gamma=0.5,
+        tau=0.2,
+        critic=CriticConfig(hidden=32, layers=1, heads=2),
+        critic_optimizer=OptimizerConfig(learning_rate=3e-3, schedule="linear", final_rate=1e-4),
+    )
+    running = job(
+        config,
+        tmp_path,
+        weights=warm,
+        make_env=lambda: LettersEnv(rounds=2),
+        updates=6,
+        checkpoint_every=100,
+        slots=64,
+        max_new_tokens=2,
+        evaluate_every=0,
+    )
+    running.train()
+    drawn = running.algorithm.buffer.sample(400, np.random.default_rng(1))
+    firsts, lasts = ([one for one in drawn if one.last == last] for last in (False, True))
+    mean_last = float(np.mean([one.turn.reward for one in lasts]))
+    mean_first = float(np.mean([one.turn.reward for one in firsts]))
+    for parts, later in ((lasts, 0.0), (firsts, config.gamma * mean_last)):
+        data = experience(running.policy, parts, False)
+        with torch.no_grad():
+            values = running.algorithm.critic([p.ids for p in data.prompts], data.utterances)
+        wanted = data.rewards + later
+        error = (values.q.mean(dim=0) - wanted).abs()
+        assert float(error.mean()) < 0.15
+        average = float(values.v.mean())
+        assert average == pytest.approx((mean_last if not later else mean_first) + later, abs=0.15)
+
+
+def test_the_offline_variant_prefers_what_paid(warm: Path, tmp_path: Path) -> None:
+    source = job(SMALL, tmp_path / "source", weights=warm, slots=32, max_new_tokens=2)
+    store = TrajectoryStore(tmp_path / "data")
+    store.write("data", source.tools.collector.collect("a", 80).finished)
+    config = OfflineArcherConfig(
+        tmp_path / "data",
+        steps=30,
+        warmup=2,
+        gamma=0.0,
+        beta=6.0,
+        weight_limit=20.0,
+        step_turns=64,
+        critic=CriticConfig(hidden=32, layers=1, heads=2),
+        critic_optimizer=OptimizerConfig(learning_rate=3e-3),
+        optimizer=OptimizerConfig(learning_rate=3e-3),
+    )
+    running = job(config, tmp_path / "run", weights=warm, updates=5, slots=32, max_new_tokens=2)
+    before = source.tools.collector.collect("b", 60).metrics["rollout/return"]
+    running.train()
+    after = running.tools.collector.collect("c", 60).metrics["rollout/return"]
+    assert after > before + 0.4, (before, after)
+
+
+class Prefers(nn.Module):
+    """A critic that likes long utterances."""
+
+    def forward(self, states: list[Any], utterances: list[Any]) -> UtteranceValues:
+        q = torch.tensor([float(len(ids)) for ids in utterances]).expand(2, -1)
+        return UtteranceValues(q, torch.zeros(2, len(states)))
+
+
+def test_the_best_of_n_is_the_critics_choice_among_what_the_policy_says(policy: Policy) -> None:
+    prompts = [policy.conversation().observe(Observation("x" * n)) for n in range(6)]
+
+    def lengths(samples: int) -> list[int]:
+        decoder = SlotDecoder(policy, 3 * samples, 200, 3.0)
+        chooser = BestOfN(decoder, Prefers(), samples)
+        rngs = [np.random.default_rng(n) for n in range(6)]
+        return [len(response.ids) for response in respond_all(chooser, prompts, rngs)]
+
+    one, four = lengths(1), lengths(4)
+    assert all(many >= single for many, single in zip(four, one, strict=True))
+    assert sum(four) > sum(one)
+    assert best(Prefers(), Prompt(np.arange(3), ()), [np.arange(2), np.arange(5), np.arange(3)]) == 1

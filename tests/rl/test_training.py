@@ -1,0 +1,233 @@
+"""Training: algorithms learn, go on bit for bit after a stop, and refuse what is not finite."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from kalie.rl.algorithms.cot_ppo import CoTPPOConfig
+from kalie.rl.algorithms.filtered_bc import FilteredBCConfig
+from kalie.rl.algorithms.ppo import PPOConfig
+from kalie.rl.algorithms.reinforce import ReinforceConfig
+from kalie.rl.algorithms.sft import SFTConfig
+from kalie.rl.learner import Learner, Loss, NotFiniteError, OptimizerConfig
+from kalie.rl.rollout import Finished
+from kalie.rl.store import TrajectoryStore
+from kalie.rl.trainer import WEIGHTS, load_weights
+from kalie.rl.watch import CollapseWatch, WatchConfig
+
+from .letters import LettersEnv
+from .training import MODEL, job, speaks
+
+FAST = OptimizerConfig(learning_rate=3e-3)
+SMALL: dict[str, Any] = {
+    "reinforce": ReinforceConfig(episodes=6, optimizer=FAST),
+    "reinforce_kl": ReinforceConfig(episodes=6, kl_coefficient=0.1, entropy_coefficient=0.1, optimizer=FAST),
+    "filtered_bc": FilteredBCConfig(episodes=6, share=0.5, optimizer=FAST),
+    "ppo": PPOConfig(episodes=6, epochs=2, kl_coefficient=0.1, optimizer=FAST),
+    "cot_ppo": CoTPPOConfig(turns=0, episodes=6, epochs=2, step_turns=8, optimizer=FAST),
+    "cot_ppo_turns": CoTPPOConfig(turns=18, epochs=2, kl_coefficient=0.1, optimizer=FAST),
+}
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return speaks(tmp_path_factory.mktemp("warm"))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_stopped_and_continued_ends_bit_identical(name: str, warm: Path, tmp_path: Path) -> None:
+    whole = job(SMALL[name], tmp_path / "whole", weights=warm, updates=4, evaluate_every=2)
+    whole.train()
+    job(SMALL[name], tmp_path / "parts", weights=warm, updates=2, evaluate_every=2).train()
+    rest = job(SMALL[name], tmp_path / "parts", weights=warm, updates=4, evaluate_every=2)
+    figures = rest.train()
+    assert len(figures) == 2
+    for key, weight in whole.weights().items():
+        assert torch.equal(rest.weights()[key], weight), key
+    assert rest.trainer.state_dict()["best"] == whole.trainer.state_dict()["best"]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_trained_weight_moves_and_stays_finite(name: str, warm: Path, tmp_path: Path) -> None:
+    running = job(SMALL[name], tmp_path, weights=warm, updates=1)
+    before = running.weights()
+    running.train()
+    for key, weight in running.weights().items():
+        assert torch.isfinite(weight).all()
+        assert not torch.equal(weight, before[key]), key
+
+
+@pytest.mark.parametrize("name", ["ppo", "cot_ppo"])
+def test_the_ratio_is_1_before_the_first_step_though_prompts_change(
+    name: str, warm: Path, tmp_path: Path
+) -> None:
+    running = job(SMALL[name], tmp_path, weights=warm, model=MODEL, updates=1)
+    running.algorithm.collect(0)
+    prompts = {sample.row.ids.tobytes() for sample in running.algorithm._samples}
+    assert len(prompts) > 6
+    metrics = running.algorithm._loss(running.algorithm._samples).metrics
+    assert float(metrics["clipped"]) == 0
+    assert abs(float(metrics["drift"])) < 1e-9
+
+
+RATE = OptimizerConfig(learning_rate=3e-3)
+LEARNERS: dict[str, tuple[Any, float]] = {
+    "reinforce": (ReinforceConfig(episodes=32, gamma=0.0, step_turns=32, optimizer=RATE), 1.1),
+    "ppo": (PPOConfig(episodes=32, gae_lambda=0.5, gamma=0.5, optimizer=RATE), 1.1),
+    "cot_ppo": (
+        CoTPPOConfig(turns=0, episodes=32, gamma=0.0, clip=0.2, step_turns=64, optimizer=RATE),
+        2.4,
+    ),
+    "filtered_bc": (
+        FilteredBCConfig(episodes=32, capacity=300, share=0.2, step_turns=64, optimizer=RATE),
+        1.3,
+    ),
+}
+"""Configs, and the return of 3 that they must come up to within 35 updates from 0.7."""
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_learns_to_say_the_letter_that_is_asked_for(name: str, warm: Path, tmp_path: Path) -> None:
+    config, wanted = LEARNERS[name]
+    running = job(
+        config, tmp_path, weights=warm, updates=35, checkpoint_every=100, slots=32, max_new_tokens=2
+    )
+    figures = running.train()
+    assert figures[0]["rollout/return"] < 0.9
+    best = max(one["rollout/return"] for one in figures[-6:])
+    assert best > wanted, [round(one["rollout/return"], 2) for one in figures]
+
+
+def test_sft_learns_stored_trajectories_and_continues_bit_identical(warm: Path, tmp_path: Path) -> None:
+    source = job(SMALL["reinforce"], tmp_path / "source", weights=warm, updates=1)
+    collected = source.tools.collector.collect("x", 6)
+    TrajectoryStore(tmp_path / "data").write("demonstrations", collected.finished)
+    config = SFTConfig(data=tmp_path / "data", steps=3, step_turns=6)
+    whole = job(config, tmp_path / "whole", updates=4)
+    figures = whole.train()
+    assert figures[-1]["sft/loss"] < figures[0]["sft/loss"]
+    job(config, tmp_path / "parts", updates=2).train()
+    rest = job(config, tmp_path / "parts", updates=4)
+    rest.train()
+    # Its learning rate follows a schedule over all updates, so that only a constant one repeats in parts.
+    config = SFTConfig(data=tmp_path / "data", steps=3, step_turns=6, optimizer=FAST)
+    whole = job(config, tmp_path / "whole2", updates=4)
+    whole.train()
+    job(config, tmp_path / "parts2", updates=2).train()
+    rest = job(config, tmp_path / "parts2", updates=4)
+    rest.train()
+    for key, weight in whole.weights().items():
+        assert torch.equal(rest.weights()[key], weight), key
+
+
+def learner(module: nn.Module) -> Learner:
+    return Learner(module, OptimizerConfig(learning_rate=0.1, gradient_clip=1e9), Accelerator(cpu=True))
+
+
+def test_accumulated_gradients_equal_those_of_the_large_batch() -> None:
+    data = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    weights = []
+    for parts in ([data], [data[:2], data[2:7], data[7:]]):
+        torch.manual_seed(0)
+        module = nn.Linear(3, 1)
+        learner(module).step(
+            parts, lambda x, m=module: Loss(m(x).square().mean(), len(x), {}), lambda x: float(len(x))
+        )
+        weights.append(module.weight.grad.clone() if module.weight.grad is not None else None)
+    assert weights[0] is not None
+    assert weights[1] is not None
+    torch.testing.assert_close(weights[0], weights[1], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("in_gradient", [False, True])
+def test_when_loss_or_gradient_is_not_finite_expect_no_step(value: float, in_gradient: bool) -> None:
+    module = nn.Linear(3, 1)
+    before = module.weight.detach().clone()
+
+    def loss(x: torch.Tensor) -> Loss:
+        mean = module(x).sum()
+        if in_gradient:
+            mean.register_hook(lambda gradient: gradient * value)
+        return Loss(mean if in_gradient else mean * value, 1.0, {})
+
+    moved = learner(module)
+    with pytest.raises(NotFiniteError, match=r"step 0: the (loss is|gradient's norm is)"):
+        moved.step([torch.ones(2, 3)], loss, lambda x: 1.0)
+    assert torch.equal(module.weight, before)
+    assert moved.steps == 0
+
+
+def test_rates_follow_their_schedule_and_hold_after_its_end() -> None:
+    cosine = OptimizerConfig(learning_rate=1.0, final_rate=0.2, schedule="cosine", schedule_updates=10)
+    assert [round(cosine.rate(update, 99), 3) for update in (0, 5, 10, 15, 20)] == [1.0, 0.6, 0.2, 0.2, 0.2]
+    linear = OptimizerConfig(learning_rate=1.0, schedule="linear")
+    assert linear.rate(5, 10) == 0.5
+    assert OptimizerConfig(learning_rate=0.3).rate(7, 10) == 0.3
+
+
+def test_a_scripted_collapse_is_noticed_and_stops_where_told_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watch = CollapseWatch(WatchConfig(entropy_below=0.1, patience=3))
+    entropies = [1.0, 0.05, 0.05, 0.5, *[0.01] * 4]
+    found = [watch.look({"policy/entropy": value, "rollout/invalid": 0.1}) for value in entropies]
+    assert [bool(one) for one in found] == [False] * 6 + [True, True]
+    assert caplog.text.count("may have collapsed: entropy below 0.1 for 3 updates") == 1
+    assert CollapseWatch(WatchConfig(patience=1)).look({"rollout/repetition": 0.8, "rollout/invalid": 0.95})
+
+
+def test_when_a_policy_collapses_expect_training_to_stop_with_the_best_weights_kept(
+    warm: Path, tmp_path: Path
+) -> None:
+    # An empty share of valid answers is collapse at once; the best weights are those before any update.
+    watch = WatchConfig(invalid_above=0.0, patience=2, stop=True)
+    config = ReinforceConfig(episodes=6, optimizer=OptimizerConfig(learning_rate=0.5))
+    running = job(
+        config, tmp_path, weights=warm, updates=20, watch=watch, evaluate_every=1, evaluation_episodes=8
+    )
+    before = running.weights()
+    outcome = running.trainer.train(lambda metrics, step: None)
+    assert outcome.updates < 20
+    assert "invalid responses above 0" in outcome.stopped
+    if outcome.best_update == 0:
+        load_weights(running.policy, tmp_path / "best" / WEIGHTS)
+        assert all(torch.equal(weight, before[key]) for key, weight in running.weights().items())
+
+
+def test_training_ends_once_enough_turns_were_taken(warm: Path, tmp_path: Path) -> None:
+    config = CoTPPOConfig(turns=18, epochs=1, optimizer=FAST)
+    running = job(config, tmp_path, weights=warm, updates=100, turns=40)
+    outcome = running.trainer.train(lambda metrics, step: None)
+    assert 40 <= running.tools.collector.turns <= 40 + 18 + 16 * 3
+    assert outcome.updates < 4
+
+
+def test_episodes_of_training_go_on_where_the_last_update_ended(warm: Path, tmp_path: Path) -> None:
+    running = job(SMALL["reinforce"], tmp_path, weights=warm, updates=1)
+    first = running.tools.collector.collect("a", 4).finished
+    second = running.tools.collector.collect("b", 4).finished
+    assert [item.index for item in [*first, *second]] == list(range(8))
+
+
+def test_a_truncated_end_is_bootstrapped_in_values(warm: Path, tmp_path: Path) -> None:
+    from kalie.rl.values import state_values
+
+    for truncate in (True, False):
+        running = job(
+            SMALL["cot_ppo"], tmp_path, weights=warm, make_env=lambda t=truncate: LettersEnv(truncate=t)
+        )
+        finished: list[Finished] = running.tools.collector.collect("a", 3).finished
+        values = state_values(running.algorithm._actor_critic, [i.trajectory for i in finished], 1.0, 4)
+        assert all(len(value) == 4 for value in values)
+        assert all((value[-1] != 0) == truncate for value in values)
+        one = state_values(running.algorithm._actor_critic, [finished[1].trajectory], 1.0, 99)[0]
+        np.testing.assert_allclose(one, values[1], atol=1e-5)
