@@ -253,8 +253,11 @@ def test_when_the_arm_does_not_follow_expect_a_failure_never_a_finished_phase(
     outcome, result, _ = client.result(handle)
     assert outcome in ("STALLED", "EMPTY_GRASP", "ARM_REFUSED")
     assert result.message
+    before = client.position()
     client.set("sim_arm", fault_arm="none")
     client.assert_still()
+    # Freed, the arm does not spring to where it was sent.
+    assert np.abs(client.position() - before).max() < 0.05
 
 
 def test_when_two_clients_send_at_once_expect_one_goal_and_one_rejection(

@@ -27,6 +27,8 @@ from .qos import COMMAND, SENSOR
 
 # Two widths nearer than this, m, are one command.
 SAME_WIDTH = 1e-4
+# An arm that follows lags less behind what it was sent, rad; one that stalls, more.
+STUCK = 0.25
 # So many joint states after a moment, the newest was measured after it; and how long one may take, s.
 FRESH_STATES, REFRESH_TIMEOUT = 3, 2.0
 
@@ -281,13 +283,28 @@ class StreamDriver(ArmLink):
         super().prepare()
 
     def halt(self) -> None:
-        """Brake at once, from what was sent last; an arm that was sent nothing is held where it is."""
+        """Brake at once, from what was sent last; an arm that was sent nothing is held where it is.
+
+        One that is stuck far from what it was sent is told to stay there: freed, it must not spring on.
+        """
         with self._lock:
             if self._last is None:
                 return
-            samples = braking(self._last, self._velocities, self._acceleration, self._period)
+            where = self._stuck_at(self._last)
+            if where is None:
+                samples = braking(self._last, self._velocities, self._acceleration, self._period)
+            else:
+                samples = where[None]
             self._publish(samples, self._period)
             self._last, self._velocities = None, np.zeros(len(self.joint_names))
+
+    def _stuck_at(self, sent: FloatArray) -> FloatArray | None:
+        """Where an arm is that does not follow; None for one that does, or that nothing is known of."""
+        try:
+            measured = self.states.newest().positions
+        except NoState:
+            return None
+        return measured if STUCK < np.abs(measured - sent).max() < np.inf else None
 
     def _publish(self, samples: FloatArray, first: float) -> None:
         message = JointTrajectory(joint_names=list(self.joint_names))
