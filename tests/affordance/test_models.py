@@ -199,7 +199,8 @@ def test_when_model_and_segmenter_do_not_fit_expect_the_key_and_no_work(
 
 
 def test_weights_are_short_for_a_choice_of_the_model(tmp_path: Path) -> None:
-    chosen = [RunVerbConfig(weights=weights).chosen for weights in ("", "oracle", "base", "tuned")]
-    assert chosen == [
-        OracleConfig(), OracleConfig(), HeatmapModelConfig(), HeatmapModelConfig(Path("tuned"))
-    ]  # fmt: skip
+    names = ("tasks", "base", "tuned")
+    assert [RunVerbConfig(weights=name).chosen for name in ("", "oracle")] == [OracleConfig()] * 2
+    assert [RunVerbConfig(weights=name).chosen for name in names] == [
+        HeatmapModelConfig(Path(name)) for name in names
+    ]

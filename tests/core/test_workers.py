@@ -14,16 +14,6 @@ import pytest
 
 from kalie.core.workers import worker_pool
 
-STARTED: list[str] = []
-
-
-def remember(word: str) -> None:
-    STARTED.append(word)
-
-
-def recall(number: int) -> tuple[int, list[str]]:
-    return number, STARTED
-
 
 def stay(folder: str) -> None:
     """Say who this is, and work for long."""
@@ -31,9 +21,10 @@ def stay(folder: str) -> None:
     time.sleep(600)
 
 
-def test_workers_start_with_the_initialiser_and_answer() -> None:
-    with worker_pool(2, remember, ("hello",)) as pool:
-        assert list(pool.map(recall, range(3))) == [(number, ["hello"]) for number in range(3)]
+def test_workers_start_with_the_initialiser_and_answer(tmp_path: Path) -> None:
+    with worker_pool(2, os.chdir, (tmp_path,)) as pool:
+        answers = [pool.submit(os.getcwd) for _ in range(3)]
+        assert {answer.result() for answer in answers} == {str(tmp_path.resolve())}
 
 
 def test_when_the_parent_is_killed_expect_its_workers_to_end(tmp_path: Path) -> None:
