@@ -74,7 +74,8 @@ def print_config(config: object) -> None:
 
 def field_docs(config: type, groups: Mapping[str, Mapping[str, type]], path: str = "") -> dict[str, str]:
     """Help per dotted key, from the `Attributes:` of the docstrings of a dataclass and those inside it."""
-    docs = {path + name: text for name, text in _attributes(config).items()}
+    bases = [base for base in reversed(config.__mro__) if dataclasses.is_dataclass(base)]
+    docs = {path + name: text for base in bases for name, text in _attributes(base).items()}
     hints = get_type_hints(config)
     for item in dataclasses.fields(config):
         group, hint = groups.get(item.name, {}), hints[item.name]

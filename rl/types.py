@@ -31,6 +31,17 @@ class Observation:
     text: str
     images: tuple[NDArray[np.uint8], ...] = ()
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the other shows the same text and pixels."""
+        if not isinstance(other, Observation) or self.text != other.text:
+            return False
+        pairs = zip(self.images, other.images, strict=False)
+        return len(self.images) == len(other.images) and all(np.array_equal(a, b) for a, b in pairs)
+
+    def __hash__(self) -> int:
+        """Of the text alone: pixels are not worth hashing."""
+        return hash(self.text)
+
 
 @dataclass(frozen=True, eq=False)
 class Turn:
@@ -45,7 +56,8 @@ class Turn:
         action: the response parsed by the environment, or None where it is not an action.
         valid: whether the response was an action.
         reward: what the environment gave for it.
-        terminated: whether the episode ended in the environment's own terms; values end there.
+        terminated: whether the episode ended in the environment's own terms; values are not bootstrapped past
+            it.
         truncated: whether a limit cut the episode; values are bootstrapped past it.
         info: the environment's further facts, JSON only.
     """
@@ -71,7 +83,8 @@ class Trajectory:
         env: the environment's registered id, `kalie/<Name>-v0`.
         seed: the seed its `reset` was given.
         turns: at least one; only the last is terminated or truncated.
-        final_observation: what would have been shown next; a truncated episode is bootstrapped there.
+        final_observation: what the agent would have been shown next (bootstrapping a truncated episode needs
+            it).
         reset_info: the facts that came with the first observation.
     """
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 
@@ -19,10 +19,20 @@ from .world import ARM_JOINTS, FINGER_JOINTS, PANDA_URDF, World
 JOINT_NAMES = tuple(f"panda_joint{index}" for index in range(1, 8))
 
 
-@cache
+class _Own(threading.local):
+    """What each thread has for itself: kinematics compute in memory that must not be shared."""
+
+    kinematics: Kinematics | None = None
+
+
+_own = _Own()
+
+
 def panda_kinematics() -> Kinematics:
-    """Kinematics of the simulated Panda, built once per process."""
-    return Kinematics(panda_config(PANDA_URDF))
+    """Kinematics of the simulated Panda, built once per thread."""
+    if _own.kinematics is None:
+        _own.kinematics = Kinematics(panda_config(PANDA_URDF))
+    return _own.kinematics
 
 
 class SimulatedDriver:

@@ -162,9 +162,10 @@ class Catalogue:
 
     def search(self, query: str, most: int) -> list[Product]:
         """The products that share the most telling words with a query, the best first; ties by code."""
-        wanted = set(words(query))
+        # In a fixed order: sums of floats depend on it, and a set's order on the process.
+        wanted = sorted(set(words(query)))
         scores = {
-            code: sum(self._weight[word] for word in wanted & counts.keys())
+            code: sum(self._weight[word] for word in wanted if word in counts)
             for code, counts in self._words.items()
         }
         hits = sorted((code for code in scores if scores[code] > 0), key=lambda code: (-scores[code], code))

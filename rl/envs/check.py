@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -176,17 +176,17 @@ def _check_episode(env: AgentEnv, player: Player, seed: int, limits: Limits) -> 
     for _ in range(limits.most_turns):
         step = env.step(player(env, rng))
         over = _check_step(env, step)
-        _demand(_same_observation(shown, kept), "step", "earlier observations left alone", "a changed one")
+        _demand(shown == kept, "step", "earlier observations left alone", "a changed one")
         shown, kept = step[0], _copied(step[0])
         if over:
-            _check_after_the_end(env, player, rng)
+            _check_after_the_end(env)
             return
     raise ContractViolation(f"step: expected an end within {limits.most_turns} turns, got none (seed {seed})")
 
 
-def _check_after_the_end(env: AgentEnv, player: Player, rng: np.random.Generator) -> None:
+def _check_after_the_end(env: AgentEnv) -> None:
     try:
-        env.step(player(env, rng))
+        env.step("")
     except RuntimeError:
         return
     raise ContractViolation("step: expected RuntimeError after the episode's end, got a step")
@@ -228,8 +228,8 @@ def _check_determinism(env: AgentEnv, make: Make, player: Player, limits: Limits
     other = make()
     for seed in limits.seeds:
         first, again, elsewhere = (_record(e, player, seed, limits) for e in (env, env, other))
-        _demand(_same(first, again), "reset", f"the same episode again for seed {seed}", "another")
-        same = _same(first, elsewhere)
+        _demand(first == again, "reset", f"the same episode again for seed {seed}", "another")
+        same = first == elsewhere
         _demand(same, "reset", f"the same episode in another env for seed {seed}", "another")
     other.close()
 
@@ -249,19 +249,5 @@ def _record(env: AgentEnv, player: Player, seed: int, limits: Limits) -> Record:
     return record
 
 
-def _same(first: Record, second: Record) -> bool:
-    pairs = zip(first, second, strict=False)
-    return len(first) == len(second) and all(_same_observation(a[0], b[0]) and a[1] == b[1] for a, b in pairs)
-
-
 def _copied(observation: Observation) -> Observation:
     return Observation(observation.text, tuple(image.copy() for image in observation.images))
-
-
-def _same_observation(first: Observation, second: Observation) -> bool:
-    return first.text == second.text and _same_images(first.images, second.images)
-
-
-def _same_images(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> bool:
-    pairs = zip(first, second, strict=False)
-    return len(first) == len(second) and all(np.array_equal(a, b) for a, b in pairs)

@@ -8,36 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar
 
+from ...core.loggers import require
 from ...core.ranges import at_least
 from ..types import Json
 from .base import EnvConfig, EnvironmentFailure
 from .story import StoryEnv, Told
-
-
-class MissingPackage(ImportError):
-    """A package that an environment needs is not installed; the message says how to install it."""
-
-
-def needed(module: str, install: str) -> ModuleType:
-    """Import an optional package.
-
-    Args:
-        module: its import name.
-        install: the command that installs it, for the message.
-
-    Raises:
-        MissingPackage: it is not there.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        message = f"{module} is needed for this environment; install it with: {install} ({error})"
-        raise MissingPackage(message) from error
 
 
 @dataclass(frozen=True)
@@ -96,7 +74,7 @@ class JerichoEnv(GameFileEnv):
     """`kalie/Jericho-v0`."""
 
     def __init__(self, config: JerichoConfig | None = None) -> None:
-        self._jericho = needed("jericho", "pip install jericho (it compiles C; Linux and macOS)")
+        self._jericho = require("jericho")
         super().__init__(config or JerichoConfig())
         self._frotz: Any = None
 
@@ -149,7 +127,7 @@ class TextWorldEnv(GameFileEnv):
     """`kalie/TextWorld-v0`."""
 
     def __init__(self, config: TextWorldConfig | None = None) -> None:
-        self._textworld = needed("textworld", "pip install textworld")
+        self._textworld = require("textworld")
         super().__init__(config or TextWorldConfig())
         self._player: Any = None
         self._state: Any = None

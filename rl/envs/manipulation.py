@@ -38,8 +38,9 @@ EXPLANATION = (
     "A robot arm over a table, seen from its camera. Say where it should act, as points [x, y] in "
     "thousandths of the picture, x to the right, y down: grasp (where the gripper closes), function (the "
     "part of the held object that does the work), target (what it acts on), pre_contact and post_contact "
-    "(where it passes before and after). Write null for a point that is not needed. You may add "
-    f'"primitive": one of {", ".join(PRIMITIVES)}.'
+    "(where it passes before and after). Write null for a point that is not needed. You may add whole "
+    "numbers: pre_height, target_height, post_height and gripper_width in millimetres, grasp_yaw and "
+    f'tool_tilt in degrees; and "primitive": one of {", ".join(PRIMITIVES)}.'
 )
 FORM = '"grasp": [x, y], "function": [x, y], "target": [x, y], "pre_contact": [x, y], "post_contact": [x, y]'
 

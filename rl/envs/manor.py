@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from math import factorial
 from typing import NamedTuple
 
@@ -46,6 +45,7 @@ LIGHT, LIT_CELLAR, UNLOCK, ENTER_VAULT = 5, 10, 15, 10
 MOST_POINTS = LIGHT + LIT_CELLAR + UNLOCK + ENTER_VAULT + sum(TREASURES.values()) + sum(TAKEN.values())
 VARIANTS = factorial(len(THINGS))
 CARRIED, CASE = "you", "case"
+MOST_REMEMBERED = 20_000
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,24 @@ def finished(manor: Manor) -> bool:
     return len(manor.at(CASE)) == len(TREASURES)
 
 
-@lru_cache(maxsize=4096)
+_found: dict[Manor, tuple[str, ...]] = {}
+
+
 def shortest(manor: Manor) -> tuple[str, ...]:
     """The fewest commands from here to both treasures in the case, by breadth-first search."""
+    if manor not in _found:
+        if len(_found) > MOST_REMEMBERED:
+            _found.clear()
+        way, here = _search(manor), manor
+        # The rest of a shortest way is a shortest way from where it begins.
+        for index, command in enumerate(way):
+            _found[here] = way[index:]
+            here = obey(here, command).after
+        _found[here] = ()
+    return _found[manor]
+
+
+def _search(manor: Manor) -> tuple[str, ...]:
     came: dict[Manor, tuple[Manor, str] | None] = {manor: None}
     queue = deque([manor])
     while queue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -196,6 +197,33 @@ def test_a_scene_can_be_asked_for(env: ManipulationEnv) -> None:
     assert info["scene_seed"] == 11
     assert first.text == again.text
     assert np.array_equal(first.images[0], again.images[0])
+
+
+def test_environments_in_threads_of_their_own_play_what_one_alone_plays() -> None:
+    alone = played(0)
+    together: dict[int, tuple[object, ...]] = {}
+
+    def work(index: int) -> None:
+        together[index] = played(index)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together[0] == alone
+    assert together[1] != alone
+
+
+def played(seed: int) -> tuple[object, ...]:
+    """What two tries in an environment of this thread come to, and where everything ends up."""
+    env = ManipulationEnv(ManipulationConfig(task="drawer", image_size=64, tries=2))
+    env.reset(seed=seed)
+    first = env.step(random_points(env, np.random.default_rng(1)))
+    second = () if first[2] else env.step(oracle(env, RNG))[1:]
+    state = str(env.world_state())
+    env.close()
+    return first[1:], second, state
 
 
 def test_tries_run_out(env: ManipulationEnv) -> None:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_args
 
 import gymnasium
 import pytest
+from gymnasium.utils.env_checker import check_env as gymnasium_check
 
 import kalie.rl.envs
+from kalie.cli._help import field_docs
 from kalie.core.config import ConfigError, Schema
+from kalie.rl.envs.alfworld import AlfworldConfig
 from kalie.rl.envs.base import EnvConfig
 from kalie.rl.envs.check import check_env
+from kalie.rl.envs.interactive_fiction import JerichoConfig
 from kalie.rl.envs.number_line import NumberLineConfig
 from kalie.rl.envs.registry import ENTRY_POINTS, ENVS, make_env
 from kalie.rl.envs.rendered import RenderedConfig, Rendering
@@ -81,6 +87,32 @@ def test_hydra_composes_an_environment() -> None:
     env = schema.compose(["env=number_line", "env.max_position=9", "env.rendering=text"]).env
     assert env == NumberLineConfig(max_position=9, rendering="text")
     assert make_env(env).reset(seed=0)[0].images == ()
+
+
+@pytest.mark.parametrize("name", sorted(ENVS))
+def test_every_choice_composes_to_its_defaults(name: str) -> None:
+    assert Schema("env_job", Job, {"env": ENVS}).compose([f"env={name}"]).env == ENVS[name]()
+
+
+def test_lists_and_paths_can_be_given_on_the_command_line() -> None:
+    schema = Schema("env_job", Job, {"env": ENVS})
+    games = schema.compose(["env=jericho", "env.games=[a.z5,b.z8]"]).env
+    assert games == JerichoConfig(games=(Path("a.z5"), Path("b.z8")))
+    household = schema.compose(["env=alfworld", "env.data=/data", "env.task_types=[heat,cool]"]).env
+    assert household == AlfworldConfig(data=Path("/data"), task_types=("heat", "cool"))
+
+
+@pytest.mark.parametrize("name", ["number_line", "blackjack", "twenty_questions", "adventure", "shop"])
+def test_gymnasiums_own_checker_has_nothing_to_say(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gymnasium_check(make_env(ENVS[name]()).unwrapped, skip_render_check=True)
+
+
+def test_help_explains_every_key_of_every_choice() -> None:
+    for config in ENVS.values():
+        keys = {item.name for item in dataclasses.fields(config)}
+        assert keys == field_docs(config, {}).keys() - {"env_id"}
 
 
 def test_when_a_config_is_wrong_expect_an_error_that_names_the_key() -> None:
