@@ -7,6 +7,7 @@ an invalid prediction with the last text and the reason, never a guess.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shutil
@@ -24,7 +25,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
-from ..core.files import check_sums, write_sums
+from ..core.files import check_sums, write_json, write_sums
 from ..core.ranges import above, at_least
 from .encoding import squeeze, turn_axis
 from .model import Prediction
@@ -96,6 +97,10 @@ class TextModelConfig:
 # What peft writes of an adapter, beside a README.
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
+# Beside them: how the model was asked when the adapter was tuned; asked otherwise, it would be misread.
+ASKED_FILE = "asked.json"
+ASKED = ("prompt", "units", "order", "image_size")
+
 
 class Reply(NamedTuple):
     """One reply: its token ids without the end token, and each one's log-probability at temperature 1."""
@@ -133,7 +138,10 @@ class TextKeypointModel:
 
         Raises:
             OSError: the model or the adapter cannot be had.
+            ValueError: the adapter was tuned with another form of prompt or answer.
         """
+        if config.adapter is not None:
+            check_asked(config.adapter, config)
         auto: Any = AutoModelForImageTextToText
         dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.dtype]
         network = auto.from_pretrained(config.source, dtype=dtype, use_safetensors=True)
@@ -181,7 +189,8 @@ class TextKeypointModel:
         temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
             self.network.save_pretrained(str(temporary), safe_serialization=True)
-            write_sums(temporary, ADAPTER_FILES)
+            write_json(temporary / ASKED_FILE, {key: getattr(self.config, key) for key in ASKED})
+            write_sums(temporary, (*ADAPTER_FILES, ASKED_FILE))
             temporary.replace(directory)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -263,6 +272,24 @@ def load_adapter(network: nn.Module, directory: Path) -> Any:  # noqa: ANN401  p
             raise FileNotFoundError(f"{directory}: no adapter here ({name} is missing)")
     check_sums(directory)
     return PeftModel.from_pretrained(network, directory)  # pyright: ignore[reportArgumentType]
+
+
+def check_asked(adapter: Path, config: TextModelConfig) -> None:
+    """Refuse an adapter that was tuned with another prompt or answer; one made elsewhere does not say.
+
+    Raises:
+        ValueError: the file, the key and both values.
+    """
+    path = adapter / ASKED_FILE
+    if not path.is_file():
+        return
+    tuned = json.loads(path.read_text("utf-8"))
+    for key in ASKED:
+        if tuned[key] != getattr(config, key):
+            asked = getattr(config, key)
+            raise ValueError(
+                f"{path}: the adapter was tuned with {key}={tuned[key]}, but {key}={asked} is set"
+            )
 
 
 def point_confidence(

@@ -345,6 +345,16 @@ def test_adapter_round_trip_is_safetensors_and_merging_keeps_the_answer(
         loaded.with_adapter(seed=0)
 
 
+def test_when_an_adapter_was_tuned_for_other_answers_expect_the_key_named(
+    tiny_vlm: Tiny, tmp_path: Path
+) -> None:
+    config = tiny_vlm("smolvlm")
+    TextKeypointModel.load(config).with_adapter(seed=0).save_adapter(tmp_path / "adapter")
+    asked = replace(config, adapter=tmp_path / "adapter", order="yx")
+    with pytest.raises(ValueError, match=r"asked\.json: .*tuned with order=xy, but order=yx is set"):
+        TextKeypointModel.load(asked)
+
+
 def test_when_an_adapter_is_damaged_expect_the_file_named(tiny_vlm: Tiny, tmp_path: Path) -> None:
     folder = tmp_path / "adapter"
     tuned = TextKeypointModel.load(tiny_vlm("qwen2_5_vl")).with_adapter(seed=0)
