@@ -150,8 +150,8 @@ def start(graph: Graph, **control: object) -> None:
     """Start the simulated arm and the control node."""
     graph.start("sim_arm", task="sweep", split="test", seed=SEED)
     told = {"external_efforts_topic": "/panda/external_efforts", "command_horizon": 0.01}
-    # A machine that does more than these tests may keep the simulator silent for longer than an arm may be.
-    told["max_state_age"] = 0.5
+    # A machine that does more than these tests may keep states and pictures waiting for longer.
+    told |= {"max_state_age": 0.25, "max_clock_skew": 2.0}
     graph.start("control", **{**told, **control})
 
 

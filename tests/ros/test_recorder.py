@@ -131,7 +131,7 @@ def test_a_recording_holds_what_is_fast_latched_and_late(graph: Graph, tmp_path:
         # In order; a busy machine may lose some of what is sent as best effort.
         steps = [after - before for before, after in itertools.pairwise(numbers)]
         assert min(steps) > 0
-        assert steps.count(1) > 0.8 * len(steps)
+        assert steps.count(1) > 0.5 * len(steps)
         for item in found["/joint_states"]:
             assert abs(item.message.log_time - time.time_ns()) < 100e9
             assert item.message.publish_time <= item.message.log_time
