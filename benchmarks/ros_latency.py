@@ -49,6 +49,7 @@ from kalie_ros.managed import ManagedNode
 from kalie_ros.qos import COMMAND, LATCHED, SENSOR
 
 RATE, LIMIT = 100.0, 0.020
+DISCOVERY = 30.0
 NAMES = tuple(f"joint{index}" for index in range(1, 8))
 PINGS = 500
 CAMERA_RATE, SIZE = 15.0, (640, 480)
@@ -83,7 +84,9 @@ def commander(seconds_long: float) -> None:
     period = 1 / RATE
     states = JointStates(NAMES, Jaws((), 0.0, 1.0, 0.08), 1.0)
     driver = StreamDriver(node, topics, states, WallPace(period), period, period, np.full(7, 10.0))
-    time.sleep(2.0)
+    spin(node, lambda: driver.publisher.get_subscription_count() > 0, DISCOVERY)
+    # This side has found the receiver; the receiver may need a moment more.
+    time.sleep(1.0)
     driver.prepare()
     positions = np.zeros(7)
     for count in range(round(seconds_long * RATE)):

@@ -191,6 +191,12 @@ def wish_of(cfg: RosUpConfig, recordings: Path) -> Wish:
     return Wish(cfg.mode, cfg.robot, extra, (cfg.params,) if cfg.params else (), values)
 
 
+def discovery_of(cfg: RosUpConfig, distro: str) -> dict[str, str]:
+    """The variables that keep the graph on this computer, where it is to stay there."""
+    localhost = cfg.discovery == "localhost" or (cfg.discovery == "auto" and cfg.mode == "sim")
+    return localhost_only(distro) if localhost else {}
+
+
 def bring_up(specs: Sequence[NodeSpec], logs: Path, patience: Patience, console: Console) -> None:
     """Run nodes until the user stops it, by Ctrl-C or a signal.
 
@@ -212,8 +218,7 @@ def main(cfg: RosUpConfig) -> None:
     """Run the graph until it is stopped."""
     if not weights_folder(cfg.weights).is_dir():
         raise ConfigError(f"weights={cfg.weights}: no such folder")
-    localhost = cfg.discovery == "localhost" or (cfg.discovery == "auto" and cfg.mode == "sim")
-    enter_ros(localhost_only(find_ros().distro) if localhost else {})
+    enter_ros(discovery_of(cfg, find_ros().distro))
     folder = config_folder()
     if cfg.params:
         names = [spec.name for spec in node_specs(wish_of(cfg, Path()), folder)]

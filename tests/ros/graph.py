@@ -16,6 +16,7 @@ from typing import Any
 
 import rclpy
 from rclpy.context import Context
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -157,7 +158,9 @@ class Graph:
     def _spin(self) -> None:
         with suppress(ExternalShutdownException):
             while self._context.ok():
-                self._executor.spin_once(timeout_sec=0.1)
+                # The test's thread may destroy what this one is about to wait for.
+                with suppress(InvalidHandle):
+                    self._executor.spin_once(timeout_sec=0.1)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ from kalie.cli._ros_env import (
     workspace,
 )
 from kalie.cli._ros_graph import Mode, RobotName, check_parameter_file, node_specs
-from kalie.cli.ros_up import RosUpConfig, wish_of
+from kalie.cli.ros_up import RosUpConfig, discovery_of, wish_of
 from kalie.core.config import ConfigError
 
 ROOT = Path(kalie.__file__).parent
@@ -463,6 +463,22 @@ def test_only_the_wanted_packages_are_built(tmp_path: Path) -> None:
 )
 def test_localhost_is_said_as_the_distribution_understands_it(distro: str, variables: dict[str, str]) -> None:
     assert localhost_only(distro) == variables
+
+
+@pytest.mark.parametrize(
+    ("mode", "discovery", "stays"),
+    [
+        ("sim", "auto", True),
+        ("sim", "environment", False),
+        ("real", "auto", False),
+        ("real", "localhost", True),
+    ],
+)
+def test_a_simulation_stays_on_this_computer_unless_told_otherwise(
+    mode: Mode, discovery: Literal["auto", "localhost", "environment"], stays: bool
+) -> None:
+    cfg = RosUpConfig(mode=mode, discovery=discovery)
+    assert discovery_of(cfg, "kilted") == (localhost_only("kilted") if stays else {})
 
 
 def test_when_the_workspace_is_not_built_expect_the_command_that_builds_it(

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import rclpy
+from builtin_interfaces.msg import Time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, ShutdownException
@@ -178,13 +179,13 @@ def _frame(**changes: object) -> CameraFrame:
 def _tree() -> FrameTree:
     tree, pose = FrameTree(), np.eye(4)
     pose[2, 3] = 0.9
-    tree.add(TFMessage(transforms=[stamped("base", OPTICAL, pose, Header())]))
+    tree.add_fixed(TFMessage(transforms=[stamped("base", OPTICAL, pose, Header())]))
     return tree
 
 
 def test_a_frame_becomes_the_librarys() -> None:
     frame = _frame()
-    rgbd = frame.rgbd(_tree(), "base")
+    rgbd = frame.rgbd(_tree(), "base", 0.2)
     assert np.array_equal(rgbd.rgb, picture())
     assert rgbd.base_from_camera[2, 3] == 0.9
     assert (rgbd.stamp, frame.taken) == (12.5, 12.25)
@@ -206,13 +207,33 @@ def _depth(height: int = 120, width: int = 160, frame: str = OPTICAL) -> Image:
 )
 def test_when_a_frame_does_not_fit_together_expect_the_reason(changes: dict, fault: str, named: str) -> None:
     with pytest.raises(CameraRefused, match=named) as refused:
-        _frame(**changes).rgbd(_tree(), "base")
+        _frame(**changes).rgbd(_tree(), "base", 0.2)
     assert refused.value.fault == fault
 
 
 def test_when_no_transform_is_known_expect_both_frames_named() -> None:
     with pytest.raises(CameraRefused, match=f"'base' and '{OPTICAL}'"):
-        _frame().rgbd(FrameTree(), "base")
+        _frame().rgbd(FrameTree(), "base", 0.2)
+
+
+@pytest.mark.parametrize(("late", "side"), [(3.2, "3.20 s older"), (-3.2, "3.20 s newer")])
+def test_when_the_transform_of_a_moving_camera_is_of_another_time_expect_the_seconds(
+    late: float, side: str
+) -> None:
+    def seen(taken: float) -> CameraFrame:
+        whole, rest = divmod(round(taken * 1e9), 10**9)
+        frame = _frame()
+        frame.color.header.stamp = Time(sec=whole, nanosec=rest)
+        return frame
+
+    tree = FrameTree()
+    tree.add(TFMessage(transforms=[stamped("base", "hand", np.eye(4), Header(stamp=Time(sec=100)))]))
+    tree.add_fixed(TFMessage(transforms=[stamped("hand", OPTICAL, np.eye(4), Header())]))
+    for near in (99.9, 100.0, 100.1):
+        seen(near).rgbd(tree, "base", 0.2)
+    with pytest.raises(CameraRefused, match=f"from '{OPTICAL}' to 'base' is {side}") as refused:
+        seen(100 + late).rgbd(tree, "base", 0.2)
+    assert refused.value.fault == "stale_transform"
 
 
 class _Watcher(ManagedNode):
@@ -255,7 +276,7 @@ def test_frames_come_synchronised_and_are_waited_for(graph: Graph, watcher: Mana
         asked = time.monotonic()
         frame = listener.next(asked, PATIENCE)
         assert frame.taken > asked
-        assert frame.rgbd(_tree(), "base").depth.shape == frame.rgbd(_tree(), "base").rgb.shape[:2]
+        assert frame.rgbd(_tree(), "base", 0.2).depth.shape == frame.rgbd(_tree(), "base", 0.2).rgb.shape[:2]
         graph.until(lambda: len(came) > 5)
         assert listener.newest().received >= frame.received
     finally:

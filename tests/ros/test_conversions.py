@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("kalie_ros")
 
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Quaternion, Transform, Vector3
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,7 +40,7 @@ from kalie_ros.conversions import (
     stamped,
     transform_from_matrix,
 )
-from kalie_ros.frames import FrameTree, UnknownFrame
+from kalie_ros.frames import FrameTree, StaleTransform, UnknownFrame
 
 # Times are no promise of these tests.
 steady = settings(deadline=None)
@@ -329,6 +330,21 @@ def test_the_newest_transform_counts() -> None:
     for x in (1.0, 2.0):
         tree.add(TFMessage(transforms=[stamped("root", "a", _pose((0, 0, 0), (x, 0, 0)), Header())]))
     assert tree.lookup("root", "a")[0, 3] == 2.0
+
+
+def test_only_moving_frames_between_the_two_must_be_of_the_instant() -> None:
+    tree = FrameTree()
+    for child, sec in (("base", 1), ("hand", 7)):
+        header = Header(stamp=Time(sec=sec))
+        parent = "map" if child == "base" else "base"
+        tree.add(TFMessage(transforms=[stamped(parent, child, np.eye(4), header)]))
+    tree.add_fixed(TFMessage(transforms=[stamped("hand", "camera", np.eye(4), Header())]))
+    # Where the base stands on the map is as old as it may be: it does not matter to the hand.
+    tree.lookup("base", "camera", at=7.5, max_age=0.5)
+    for a, b in (("base", "camera"), ("hand", "base"), ("map", "base")):
+        with pytest.raises(StaleTransform, match=f"from '{b}' to '{a}'.*older"):
+            tree.lookup(a, b, at=7.6, max_age=0.5)
+    tree.lookup("hand", "camera", at=7.6, max_age=0.5)
 
 
 def test_when_frames_are_not_connected_expect_their_names() -> None:

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from tf2_msgs.msg import TFMessage
 from kalie.affordance.dataset import AffordanceDataset
 from kalie.affordance.labels import LabelledImage
 from kalie.affordance.schema import Affordance, Keypoint
-from kalie.perception.frame import Intrinsics
+from kalie.perception.frame import Intrinsics, RgbdFrame
+from kalie.perception.segmentation import Prompt, Segmentation
 from kalie.sim.annotate import Photographer
 from kalie.sim.registry import task
 from kalie.sim.staging import stage
@@ -177,6 +179,25 @@ def test_when_depth_or_pose_is_missing_expect_the_photo_without_masks(tmp_path: 
     no_depth, no_pose = sorted(labeller.tally.unmasked)
     assert no_depth == "/camera/aligned_depth_to_color/image_raw has no message of their stamp"
     assert no_pose.startswith("no transform connects 'panda_link0'")
+
+
+@pytest.mark.parametrize(("topic", "unmasked"), [("/tf_static", False), ("/tf", True)])
+def test_when_the_camera_was_last_seen_elsewhere_long_before_expect_no_masks(
+    tmp_path: Path, topic: str, unmasked: bool
+) -> None:
+    tf = TFMessage(transforms=[stamped("panda_link0", CAMERA, np.eye(4), header(10))])
+    labeller = Labeller(segmenter=_Nothing())
+    (photo,) = images(write_bag(tmp_path / "a.mcap", [Said(topic, tf, 10.0), *episode()]), labeller)
+    assert (photo.masks is None) == unmasked
+    reason = "their camera's transform is off them by more than 0.2 s"
+    assert dict(labeller.tally.unmasked) == ({reason: 1} if unmasked else {})
+
+
+class _Nothing:
+    """A segmenter that finds nothing in any frame."""
+
+    def segment(self, frame: RgbdFrame, prompts: Sequence[Prompt] = ()) -> Segmentation:
+        return Segmentation((), *frame.rgb.shape[:2])
 
 
 def test_masks_are_those_of_a_photograph(tmp_path: Path) -> None:

@@ -56,14 +56,14 @@ def affordance(frame: RgbdFrame) -> Affordance:
 
 
 class FakeSenses:
-    """Sees one frame, says one thing; `fails` raises in the named step; `at` is called on entering each."""
+    """Sees one frame, says one thing; `fails` raises in the named step, `waits_in` waits until given up."""
 
     def __init__(self, frame: RgbdFrame, affordance: Affordance) -> None:
         self._frame, self._affordance = frame, affordance
         self.fails: dict[str, Exception] = {}
         self.plans: list[Sequence[JointTrajectory]] = []
         self.steps: list[str] = []
-        self.at: dict[str, threading.Event] = {}
+        self.waits_in, self.given_up = "", threading.Event()
 
     def see(self) -> RgbdFrame:
         self._enter("see")
@@ -77,8 +77,14 @@ class FakeSenses:
         self._enter("planned")
         self.plans.append(trajectories)
 
+    def give_up(self) -> None:
+        self.given_up.set()
+
     def _enter(self, step: str) -> None:
         self.steps.append(step)
+        if step == self.waits_in:
+            assert self.given_up.wait(10)
+            raise GoalEnded("NO_IMAGE" if step == "see" else "NO_AFFORDANCE", "given up")
         if step in self.fails:
             raise self.fails[step]
 
@@ -224,6 +230,18 @@ def test_when_stopped_before_it_moves_expect_no_motion(
 
     monkeypatch.setattr(bench.senses, step, stop_then)
     report = run.run()
+    assert (report.outcome, report.message) == ("CANCELED", "canceled by the client")
+    assert not bench.moved
+
+
+@pytest.mark.parametrize("step", ["see", "judge"])
+def test_when_stopped_while_it_waits_expect_the_wait_given_up_and_the_reason(bench: Bench, step: str) -> None:
+    bench.senses.waits_in = step
+    run = bench.run()
+    stopper = threading.Thread(target=lambda: run.stop("CANCELED", "canceled by the client"))
+    stopper.start()
+    report = run.run()
+    stopper.join()
     assert (report.outcome, report.message) == ("CANCELED", "canceled by the client")
     assert not bench.moved
 

@@ -13,6 +13,8 @@ setup(
         ("share/kalie_ros", ["package.xml"]),
     ],
     install_requires=["setuptools"],
+    # By this name colcon knows that pytest runs the tests.
+    extras_require={"test": ["pytest"]},
     zip_safe=True,
     maintainer="The kalie developers",
     maintainer_email="maintainers@kalie.dev",

@@ -14,14 +14,18 @@ from std_msgs.msg import Header
 
 from kalie.perception.frame import FrameError, RgbdFrame
 
-from .conversions import image_to_depth, image_to_rgb, intrinsics_of
+from .conversions import image_to_depth, image_to_rgb, intrinsics_of, seconds
 from .frame_sync import FrameSync, SyncedSet
-from .frames import FrameTree
+from .frames import FrameTree, StaleTransform
 from .managed import ManagedNode
 from .parameters import parameter, read
 from .qos import SENSOR
 
-CameraFault = Literal["no_frame", "too_old", "frozen", "clock_skew", "unreadable", "unregistered"]
+# Seconds between looks at whether a frame is still wanted.
+POLL_PERIOD = 0.05
+CameraFault = Literal[
+    "no_frame", "too_old", "frozen", "clock_skew", "unreadable", "unregistered", "stale_transform"
+]
 
 
 class CameraRefused(FrameError):
@@ -84,12 +88,17 @@ class CameraFrame:
         """When it was taken, s, steady clock; if anything, it was later."""
         return self.received - max(self.lag, 0.0)
 
-    def rgbd(self, frames: FrameTree, base_frame: str) -> RgbdFrame:
+    def rgbd(self, frames: FrameTree, base_frame: str, max_transform_age: float) -> RgbdFrame:
         """As the library has it, stamped with `received`.
 
+        Args:
+            frames: where the camera is.
+            base_frame: of the robot.
+            max_transform_age: s by which the transform of a camera that moves may be off the picture.
+
         Raises:
-            CameraRefused: a message cannot be read, colour and depth are of different cameras, or no
-                transform connects the camera with the base.
+            CameraRefused: a message cannot be read, colour and depth are of different cameras, no
+                transform connects the camera with the base, or the one that does is of another time.
         """
         if self.depth is None:
             raise CameraRefused("no_frame", "depth_topic is empty")
@@ -102,9 +111,11 @@ class CameraFrame:
                 image_to_rgb(self.color),
                 image_to_depth(self.depth),
                 intrinsics_of(self.info),
-                frames.lookup(base_frame, optical),
+                frames.lookup(base_frame, optical, seconds(self.header.stamp), max_transform_age),
                 self.received,
             )
+        except StaleTransform as error:
+            raise CameraRefused("stale_transform", str(error)) from error
         except ValueError as error:
             raise CameraRefused("unreadable", str(error)) from error
 
@@ -147,17 +158,23 @@ class CameraListener:
         with self._changed:
             return self._fresh(settings, time.monotonic())
 
-    def next(self, after: float, timeout: float) -> CameraFrame:
+    def next(self, after: float, timeout: float, given_up: Callable[[], bool] = lambda: False) -> CameraFrame:
         """The first frame that was taken after a time, s, steady clock; waits for it.
 
+        Args:
+            after: the time.
+            timeout: s.
+            given_up: asked now and then whether nobody wants the frame any more.
+
         Raises:
-            CameraRefused: none came within `timeout` seconds.
+            CameraRefused: none came within `timeout` seconds, or before it was given up.
         """
-        settings = read(self._node, CameraParameters)
+        settings, deadline, came = read(self._node, CameraParameters), time.monotonic() + timeout, False
         with self._changed:
-            came = self._changed.wait_for(
-                lambda: self._newest is not None and self._newest.taken > after, timeout
-            )
+            while not came and not given_up() and (left := deadline - time.monotonic()) > 0:
+                came = self._changed.wait_for(
+                    lambda: self._newest is not None and self._newest.taken > after, min(left, POLL_PERIOD)
+                )
             now = time.monotonic()
             frame = self._fresh(settings, now)
             if came:

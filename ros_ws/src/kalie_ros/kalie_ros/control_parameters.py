@@ -8,6 +8,7 @@ from kalie.control.robot import RobotConfig
 
 from .arm_topics import ArmTopics
 from .camera import CameraParameters
+from .frames import MAX_TRANSFORM_AGE
 from .joint_states import Jaws
 from .parameters import parameter
 
@@ -86,6 +87,11 @@ class ControlParameters(CameraParameters):
         "", "Joint efforts beyond the arm's own weight and motion; empty = not measured.", read_only=True
     )
     frame_timeout: float = parameter(2.0, "How long to wait for a fresh frame, s.", low=0.1, high=60.0)
+    max_transform_age: float = parameter(
+        MAX_TRANSFORM_AGE,
+        "The transform of a camera that moves may be off its image by so much, s.",
+        low=0.0, high=60.0,
+    )  # fmt: skip
     rate: float = parameter(100.0, "Control periods a second.", low=10.0, high=1000.0, read_only=True)
     pace: str = parameter(
         "wall",

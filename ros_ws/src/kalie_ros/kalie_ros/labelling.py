@@ -15,8 +15,8 @@ from kalie.perception.frame import ImageArray, RgbdFrame
 from kalie.perception.segmentation import Segmenter, TabletopSegmenter
 
 from .bag import BagError, BagReader, Recorded, Topic, header_stamp
-from .conversions import affordance_from_msg, image_to_depth, image_to_rgb, intrinsics_of
-from .frames import FrameTree
+from .conversions import affordance_from_msg, image_to_depth, image_to_rgb, intrinsics_of, seconds
+from .frames import MAX_TRANSFORM_AGE, FrameTree, StaleTransform
 
 LabelSource = Literal["executed", "predicted"]
 LABEL_TOPICS: Mapping[LabelSource, str] = {
@@ -28,7 +28,8 @@ INSTRUCTION_TOPICS: Mapping[LabelSource, tuple[str, ...]] = {
     "executed": ("/kalie/instruction",),
     "predicted": ("/kalie/instruction", "/kalie/affordance/instruction"),
 }
-TRANSFORM_TOPICS = ("/tf_static", "/tf")
+FIXED_TRANSFORMS = "/tf_static"
+TRANSFORM_TOPICS = (FIXED_TRANSFORMS, "/tf")
 # Colour, depth and camera info of one stamp come together; nanoseconds after which the rest does not come.
 PATIENCE = 2 * 10**9
 
@@ -159,9 +160,10 @@ class Labeller:
         open_shots: dict[int, _Shot] = {}
         for message in bag.messages({*types, *TRANSFORM_TOPICS}):
             if message.topic.name in TRANSFORM_TOPICS:
+                add = tree.add_fixed if message.topic.name == FIXED_TRANSFORMS else tree.add
                 # Where a transform is missing, the look-up says so.
                 with suppress(ValueError):
-                    tree.add(bag.decode(message))
+                    add(bag.decode(message))
                 continue
             _expect(bag, message.topic, types[message.topic.name])
             stamp = header_stamp(message.data)
@@ -206,9 +208,16 @@ class Labeller:
         for name in (self.sources.depth, self.sources.info):
             if name not in parts:
                 raise ValueError(f"{name} has no message of their stamp")
-        depth = image_to_depth(bag.decode(parts[self.sources.depth]))
+        depth_message = bag.decode(parts[self.sources.depth])
         intrinsics = intrinsics_of(bag.decode(parts[self.sources.info]))
-        return RgbdFrame(rgb, depth, intrinsics, tree.lookup(self.sources.base, label.camera))
+        taken = seconds(depth_message.header.stamp)
+        try:
+            base_from_camera = tree.lookup(self.sources.base, label.camera, taken, MAX_TRANSFORM_AGE)
+        except StaleTransform:
+            # Without the seconds, which would make a reason of its own of every image.
+            limit = f"{MAX_TRANSFORM_AGE:g} s"
+            raise ValueError(f"their camera's transform is off them by more than {limit}") from None
+        return RgbdFrame(rgb, image_to_depth(depth_message), intrinsics, base_from_camera)
 
     def _new_id(self, bag: BagReader, stamp: int) -> str:
         """A file-name stem that no image has yet."""

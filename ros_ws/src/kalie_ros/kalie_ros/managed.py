@@ -6,11 +6,13 @@ import functools
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 import rclpy
 from lifecycle_msgs.msg import State
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
@@ -160,7 +162,9 @@ def spin(make: Callable[[], ManagedNode], threads: int = 4) -> None:
         signal.signal(number, lambda *_: stop.set())
     try:
         while rclpy.ok() and not stop.is_set():
-            executor.spin_once(timeout_sec=0.2)
+            # A transition in another thread may destroy what this one is about to wait for; then look again.
+            with suppress(InvalidHandle):
+                executor.spin_once(timeout_sec=0.2)
     except ExternalShutdownException:
         node.get_logger().info("the context was shut down")
     finally:

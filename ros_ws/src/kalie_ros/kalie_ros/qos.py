@@ -18,10 +18,11 @@ LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-# Commands and states that must arrive, the newest only: a queue of old commands would be carried out late.
+# Commands that must all arrive. A receiver that wakes late takes what waits in one go, each replacing the one
+# before it, so that the newest is carried out; older ones than 0.1 s of a 100 Hz stream are not kept.
 COMMAND = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
-    depth=1,
+    depth=10,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
 )

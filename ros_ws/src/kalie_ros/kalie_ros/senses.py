@@ -20,8 +20,8 @@ from .frames import FrameTree
 from .goals import GoalEnded
 from .managed import ManagedNode
 
-# Seconds between looks at whether the affordance node is still there.
-POLL_PERIOD = 0.1
+# Seconds between looks at whether the affordance node is still there, and its answer still wanted.
+POLL_PERIOD = 0.05
 
 
 class AffordanceClient:
@@ -36,8 +36,19 @@ class AffordanceClient:
         """Whether the affordance node is in the graph."""
         return self._client.service_is_ready()
 
-    def ask(self, request: PredictAffordance.Request, timeout: float) -> PredictAffordance.Response:
-        """The answer. Raises GoalEnded where none comes: the node is not there, died, or is slow."""
+    def ask(
+        self, request: PredictAffordance.Request, timeout: float, given_up: Callable[[], bool]
+    ) -> PredictAffordance.Response:
+        """The answer.
+
+        Args:
+            request: what is asked.
+            timeout: s.
+            given_up: asked now and then whether nobody wants the answer any more.
+
+        Raises:
+            GoalEnded: none comes; the node is not there, died, or is slow, or the answer was given up.
+        """
         name = self._client.srv_name
         if not self.there:
             raise GoalEnded("NO_AFFORDANCE", f"{name}: no such service; is the affordance node active?")
@@ -45,10 +56,11 @@ class AffordanceClient:
         future.add_done_callback(lambda _: answered.set())
         deadline = time.monotonic() + timeout
         while not answered.wait(POLL_PERIOD):
-            gone, late = not self.there, time.monotonic() > deadline
-            if gone or late:
+            gone, late, unwanted = not self.there, time.monotonic() > deadline, given_up()
+            if gone or late or unwanted:
                 self._client.remove_pending_request(future)
-                why = "the affordance node has gone" if gone else f"no answer in {timeout:g} s"
+                waited = "given up" if unwanted else f"no answer in {timeout:g} s"
+                why = "the affordance node has gone" if gone else waited
                 raise GoalEnded("NO_AFFORDANCE", f"{name}: {why}")
         response = future.result()
         if response is None:
@@ -78,15 +90,21 @@ class RosSenses:
         self.header, self._planned = Header(), planned
         self._camera, self._tree, self._client, self._parameters = camera, tree, client, parameters
         self._seen: CameraFrame | None = None
+        self._given_up = threading.Event()
 
     def see(self) -> RgbdFrame:
         """A frame that was taken after this call. Raises GoalEnded."""
         try:
-            frame = self._camera.next(time.monotonic(), self._parameters.frame_timeout)
+            told = self._parameters
+            frame = self._camera.next(time.monotonic(), told.frame_timeout, self._given_up.is_set)
             self._seen, self.header = frame, frame.header
-            return frame.rgbd(self._tree, self._parameters.base_frame)
+            return frame.rgbd(self._tree, told.base_frame, told.max_transform_age)
         except (CameraRefused, ValueError) as error:
             raise GoalEnded("NO_IMAGE", str(error)) from error
+
+    def give_up(self) -> None:
+        """Wait no longer for a frame or an answer: what waits raises GoalEnded; from any thread."""
+        self._given_up.set()
 
     def planned(self, trajectories: Sequence[JointTrajectory]) -> None:
         """Told of the plan before anything moves."""
@@ -97,7 +115,8 @@ class RosSenses:
         assert self._seen is not None  # noqa: S101 - a run sees before it judges
         request = PredictAffordance.Request(instruction=instruction)
         request.image, request.camera_info = self._seen.color, self._seen.info
-        response = self._client.ask(request, self._parameters.affordance_timeout)
+        timeout = self._parameters.affordance_timeout
+        response = self._client.ask(request, timeout, self._given_up.is_set)
         if not response.success:
             raise GoalEnded("NO_AFFORDANCE", response.message)
         try:

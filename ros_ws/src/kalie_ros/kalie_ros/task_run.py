@@ -61,6 +61,10 @@ class Senses(Protocol):
         """Told of the plan before anything moves."""
         ...
 
+    def give_up(self) -> None:
+        """Let whatever waits for a frame or keypoints end soon; from any thread."""
+        ...
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -105,7 +109,9 @@ class TaskRun:
         self._phase = "look"
         self._arm: WatchedArm | None = None
         self._phases = 0
-        # Here, before anybody can stop this run: a stop is never forgotten once the run is known.
+        # Here, before anybody can stop this run: a stop is never forgotten once the run is known, and brings
+        # the arm to rest where it is, not where an earlier run sent it.
+        robot.link.prepare()
         robot.arm.resume()
 
     def run(self) -> Report:
@@ -114,7 +120,7 @@ class TaskRun:
         try:
             self._carry_out()
         except GoalEnded as ended:
-            outcome, message = ended.outcome, str(ended)
+            outcome, message = self._reason(ended)
         except NoState as error:
             outcome, message = "HALTED", str(error)
         except ArmRefused as error:
@@ -129,6 +135,7 @@ class TaskRun:
         with self._lock:
             self._stopped = self._stopped or (outcome, message)
         self._robot.arm.stop()
+        self._senses.give_up()
 
     def progress(self) -> Progress:
         """Where it stands now."""
@@ -189,6 +196,14 @@ class TaskRun:
         self._check(execution.message)
         if execution.status != "done":
             raise GoalEnded(ending(execution, self._robot.gate.stopped), execution.message)
+
+    def _reason(self, ended: GoalEnded) -> tuple[OutcomeName, str]:
+        """Why a run is over: a stop that was asked for goes before what it brought about."""
+        with self._lock:
+            stopped = self._stopped
+        if stopped is None or stopped[0] == ended.outcome:
+            return ended.outcome, str(ended)
+        return stopped
 
     def _enter(self, phase: str) -> None:
         self._check()
