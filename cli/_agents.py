@@ -39,14 +39,21 @@ def task_of(env: EnvConfig, task: str) -> EnvConfig:
 
 
 def episode_figures(finished: Sequence[Finished]) -> dict[str, Interval]:
-    """Success with its Wilson interval, return and turns with bootstrap intervals, and the invalid share."""
+    """Success with its Wilson interval, return and turns with bootstrap intervals, and shares of turns.
+
+    `invalid` is the share without an action; `faithful`, where the environment judges it, the share of
+    answers that state something about the game of which all is true.
+    """
     trajectories = [item.trajectory for item in finished]
     turns = [turn for one in trajectories for turn in one.turns]
+    judged = [bool(turn.info["faithful"]) for turn in turns if turn.info.get("faithful") is not None]
+    faithful = {"faithful": wilson(sum(judged), len(judged))} if judged else {}
     return {
         "success": wilson(sum(one.success for one in trajectories), len(trajectories)),
         "return": bootstrap_mean([one.episode_return for one in trajectories]),
         "turns": bootstrap_mean([len(one.turns) for one in trajectories]),
         "invalid": wilson(sum(not turn.valid for turn in turns), len(turns)),
+        **faithful,
     }
 
 

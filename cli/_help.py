@@ -54,7 +54,7 @@ def print_verb_help(name: str, line: str, verb: Verb) -> None:
     console.print("[bold]Keys[/] (key=value; groups as in their default choice)")
     table = _table()
     for key, value in flatten(nodes).items():
-        shown = "(required)" if value == MISSING else _shown(value)
+        shown = "(required)" if value == MISSING else as_typed(value)
         if not key.endswith(TARGET):
             table.add_row(key, escape(shown), escape(docs.get(key, "")))
     console.print(table)
@@ -97,12 +97,12 @@ def _attributes(config: type) -> dict[str, str]:
     return found
 
 
-def _shown(value: object) -> str:
+def as_typed(value: object) -> str:
     """A default as it would be typed."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, list):
-        return "[" + ",".join(_shown(item) for item in value) + "]"
+        return "[" + ",".join(as_typed(item) for item in value) + "]"
     return str(value) if value != "" else "''"
 
 

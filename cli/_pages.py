@@ -1,14 +1,16 @@
-"""What the reports of several verbs show alike: labels, answers, children beside photos, training curves."""
+"""What several verbs show alike: labels, answers, children beside photos, training curves, printed tables."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
 
 from ..affordance.labels import LabelledImage
 from ..affordance.model import Prediction
@@ -16,6 +18,8 @@ from ..affordance.schema import Affordance
 from ..core.loggers import Series, read_metrics
 from ..core.plots import line_chart
 from ..core.report import Picture, Section
+from ..core.runs import Run
+from ..core.stats import Interval
 
 SHOWN = 12
 # Points of a curve; each is the mean of the steps about it.
@@ -81,3 +85,22 @@ def thinned(curve: Series) -> Series:
     count = min(_POINTS, len(curve[0]))
     steps, values = ([float(part.mean()) for part in np.array_split(np.array(side), count)] for side in curve)
     return steps, values
+
+
+def print_figures(
+    labels: Sequence[str], rows: Iterable[tuple[Sequence[str], Interval]], run: Run, title: str | None = None
+) -> None:
+    """Print figures with their intervals as a table, and where the run's report lies.
+
+    Args:
+        labels: headings of what each figure is about.
+        rows: as many words each as there are labels, and the figure.
+        run: whose report it is.
+        title: of the table.
+    """
+    table = Table(*labels, "value", "95 % interval", "n", title=title)
+    for words, (value, low, high, n) in rows:
+        table.add_row(*words, f"{value:.3f}", f"[{low:.3f}, {high:.3f}]", str(n))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"report: {run.path / 'report' / 'index.html'}", markup=False, soft_wrap=True)

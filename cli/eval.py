@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
-from rich.console import Console
-from rich.table import Table
 
 from ..core.config import ConfigError
 from ..core.progress import ProgressCallback, progress_bar
@@ -15,16 +14,20 @@ from ..core.ranges import at_least
 from ..core.report import Report, Role
 from ..core.runs import Run, RunConfig
 from ..core.stats import Interval
-from ..rl.algorithms.best_of_n import BestOfNConfig
+from ..rl.algorithms.archer import ArcherConfig
+from ..rl.algorithms.archer_offline import OfflineArcherConfig
+from ..rl.algorithms.best_of_n import BestOfNConfig, make_chooser
 from ..rl.envs.registry import ENVS
 from ..rl.executors import LocalExecutor
 from ..rl.levels import reference_episodes
 from ..rl.policy import Policy
-from ..rl.registry import name_of, rollout_job
+from ..rl.registry import ALGORITHMS, load_valuer, name_of, rollout_job
 from ..rl.rollout import Finished, episodes
+from ..rl.samples import Numbers
 from ..rl.store import TrajectoryStore
-from ..rl.trainer import WEIGHTS, load_weights
+from ..rl.trainer import CRITIC, WEIGHTS, load_weights
 from ._agents import episode_figures, show_episodes, task_of
+from ._pages import print_figures
 from ._verb import Verb
 from .train import VERB as TRAIN
 from .train import TrainConfig
@@ -38,7 +41,10 @@ class EvalConfig:
         run: a run of `kalie train`.
         weights: best (of the training's evaluations) or model (the last).
         episodes: how many.
-        temperature: of the sampling; 0 takes the most probable tokens, -1 the training's own.
+        temperature: of the sampling; 0 takes the most probable tokens, -1 the training's own; null for 0 or,
+            where a critic chooses, -1.
+        samples: responses of which the critic of a run of archer or best_of_n chooses one (best of n); 1 for
+            no choice, 0 for as many as the run was trained with.
         seed: of the episodes, none of which the training has seen.
         references: whether the environment's floor and ceiling play the same episodes.
         output: where results go.
@@ -47,15 +53,17 @@ class EvalConfig:
     run: Path
     weights: str = "model"
     episodes: int = 500
-    temperature: float = 0.0
+    temperature: float | None = None
+    samples: int = 0
     seed: int = 1_000_000
     references: bool = True
     output: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
         at_least(self, 1, "episodes")
-        at_least(self, 0, "seed")
-        at_least(self, -1, "temperature")
+        at_least(self, 0, "seed", "samples")
+        if self.temperature is not None:
+            at_least(self, -1, "temperature")
         if self.weights not in ("model", "best"):
             raise ValueError(f"weights={self.weights} must be model or best")
 
@@ -75,18 +83,14 @@ def training_of(run: Path) -> TrainConfig:
 def main(cfg: EvalConfig) -> None:
     """Play the episodes, and write figures and a report."""
     trained = training_of(cfg.run)
-    if isinstance(trained.algorithm, BestOfNConfig):
-        raise ConfigError(
-            "algorithm=best_of_n acts by its critic, which is no part of the saved policy; its figures are "
-            "those of the training's own evaluations"
-        )
-    weights = cfg.run / cfg.weights / WEIGHTS
-    if not weights.is_file():
+    folder = cfg.run / cfg.weights
+    if not (folder / WEIGHTS).is_file():
         raise ConfigError(f"run={cfg.run}: holds no {cfg.weights}; is its training finished?")
+    check_samples(cfg, trained)
     with Run.open("eval", cfg.output, cfg, [cfg.seed]) as run:
         with run.stage("evaluate"), progress_bar("evaluating") as progress:
-            finished = evaluate(cfg, trained, weights, progress)
-        TrajectoryStore(run.path / "episodes").write("agent", finished)
+            finished, values = evaluate(cfg, trained, progress)
+        TrajectoryStore(run.path / "episodes").write("agent", finished, values)
         env = task_of(trained.env, trained.task)
         measured = {"agent": episode_figures(finished)}
         if cfg.references:
@@ -99,23 +103,60 @@ def main(cfg: EvalConfig) -> None:
         print_table(measured, run)
 
 
-def evaluate(
-    cfg: EvalConfig, trained: TrainConfig, weights: Path, progress: ProgressCallback
-) -> list[Finished]:
-    """The agent's episodes, in order."""
+def samples_of(cfg: EvalConfig, trained: TrainConfig) -> int:
+    """Of how many responses a critic chooses one; 1 where none chooses."""
+    as_trained = trained.algorithm.samples if isinstance(trained.algorithm, BestOfNConfig) else 1
+    return cfg.samples or as_trained
+
+
+def check_samples(cfg: EvalConfig, trained: TrainConfig) -> None:
+    """Refuse to choose among responses that no critic can judge, or that are all alike.
+
+    Raises:
+        ConfigError: see there.
+    """
+    samples, algorithm = samples_of(cfg, trained), trained.algorithm
+    if samples == 1:
+        return
+    if not isinstance(algorithm, BestOfNConfig | ArcherConfig | OfflineArcherConfig):
+        name = name_of(algorithm, ALGORITHMS)
+        raise ConfigError(f"samples={samples}: algorithm={name} has no critic of utterances to choose by")
+    if cfg.temperature == 0:
+        raise ConfigError(f"temperature=0: the {samples} samples to choose from would be all alike")
+    if not (cfg.run / cfg.weights / CRITIC).is_file():
+        raise ConfigError(f"run={cfg.run}: holds no {cfg.weights}/{CRITIC} to choose by")
+
+
+class Played(NamedTuple):
+    """An agent's episodes in order, and what its critic expected of each (see `Valuer`); none without one."""
+
+    finished: list[Finished]
+    values: list[Numbers]
+
+
+def evaluate(cfg: EvalConfig, trained: TrainConfig, progress: ProgressCallback) -> Played:
+    """Let the agent play."""
+    folder, samples = cfg.run / cfg.weights, samples_of(cfg, trained)
     policy = Policy.load(replace(trained.model, weights=None), trained.seed)
-    load_weights(policy, weights)
+    load_weights(policy, folder / WEIGHTS)
+    critic = folder / CRITIC
+    valuer = load_valuer(trained.algorithm, policy, critic) if critic.is_file() else None
+    default = 0.0 if samples == 1 else -1.0
+    temperature = default if cfg.temperature is None else cfg.temperature
     generator = trained.generator
-    if cfg.temperature >= 0:
-        generator = replace(generator, temperature=cfg.temperature)
+    if temperature >= 0:
+        generator = replace(generator, temperature=temperature)
+    chooser = make_chooser(generator, policy, valuer.module, samples) if valuer and samples > 1 else None
     env = task_of(trained.env, trained.task)
-    executor = LocalExecutor(rollout_job(env, trained.model, generator, trained.rollout, cfg.seed), policy)
+    job = rollout_job(env, trained.model, generator, trained.rollout, cfg.seed)
+    executor = LocalExecutor(job, policy, chooser)
     finished: list[Finished] = []
     for item in executor.run(episodes(cfg.seed, "eval", 0, cfg.episodes)):
         finished.append(item)
         progress(len(finished), cfg.episodes)
     executor.close()
-    return sorted(finished, key=lambda item: item.index)
+    finished.sort(key=lambda item: item.index)
+    return Played(finished, valuer.values([item.trajectory for item in finished]) if valuer else [])
 
 
 def write_report(path: Path, measured: dict[str, dict[str, Interval]], finished: list[Finished]) -> None:
@@ -136,13 +177,10 @@ def write_report(path: Path, measured: dict[str, dict[str, Interval]], finished:
 
 def print_table(measured: dict[str, dict[str, Interval]], run: Run) -> None:
     """Print what `summary.json` holds, and where the report lies."""
-    table = Table("player", "metric", "value", "95 % interval", "n")
-    for who, figures in measured.items():
-        for metric, (value, low, high, n) in figures.items():
-            table.add_row(who, metric, f"{value:.3f}", f"[{low:.3f}, {high:.3f}]", str(n))
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(f"report: {run.path / 'report' / 'index.html'}", markup=False, soft_wrap=True)
+    rows = [
+        ([who, metric], interval) for who, figures in measured.items() for metric, interval in figures.items()
+    ]
+    print_figures(["player", "metric"], rows, run)
 
 
 VERB = Verb(
@@ -151,5 +189,6 @@ VERB = Verb(
     examples=(
         "kalie eval run=outputs/train/latest episodes=200",
         "kalie eval run=outputs/train/latest weights=best temperature=-1",
+        "kalie eval run=outputs/train/latest samples=5",
     ),
 )

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from ..affordance.dataset import AffordanceDataset
 from ..affordance.labels import LabelledImage
@@ -24,7 +22,7 @@ from ..core.runs import Run, RunConfig
 from ..perception.segmenters import GroundedSamConfig, PhotoSegmenterConfig
 from ._keypoint_metrics import Measured, add_metrics, metric_table, pck_name, refusals
 from ._models import PHOTO_GROUPS, check_pair
-from ._pages import SHOWN, answered, labelled
+from ._pages import SHOWN, answered, labelled, print_figures
 from ._verb import Verb
 
 # Images asked about between two looks at what is answered already.
@@ -126,13 +124,8 @@ def shown(predictions: Sequence[Prediction], samples: Sequence[LabelledImage]) -
 
 def print_table(measured: Sequence[Measured], run: Run) -> None:
     """Print the metrics of all keypoints together, and where the report lies."""
-    table = Table("metric", "value", "95 % interval", "n", title="All keypoints")
-    for metric, keypoint, (value, low, high, n) in measured:
-        if keypoint == "all":
-            table.add_row(metric, f"{value:.3f}", f"[{low:.3f}, {high:.3f}]", str(n))
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(f"report: {run.path / 'report' / 'index.html'}", markup=False, soft_wrap=True)
+    rows = [([metric], interval) for metric, keypoint, interval in measured if keypoint == "all"]
+    print_figures(["metric"], rows, run, "All keypoints")
 
 
 VERB = Verb(

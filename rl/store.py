@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from ..core.files import write_bytes
 from .images import Image
 from .rollout import Finished
+from .samples import Numbers
 from .types import Observation, Trajectory, Turn
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -41,12 +42,18 @@ SCHEMA = pa.schema(
         ("prompt_ids", pa.list_(pa.int64())),
         ("response_ids", pa.list_(pa.int64())),
         ("log_probs", pa.list_(pa.float32())),
+        ("values", pa.list_(pa.float32())),
         ("reset_info", pa.string()),
         ("final_text", pa.string()),
         ("final_images", pa.list_(_IMAGE)),
     ]
 )
-"""Columns; action, info and reset_info are JSON; reset_info and final_* are of an episode's last turn."""
+"""Columns; action, info and reset_info are JSON; reset_info and final_* are of an episode's last turn.
+
+`values`: what a critic expected before the turn (one number) or each response token; null without one."""
+
+# So that a page about one episode need not read the images of all.
+_ROWS_PER_GROUP = 256
 
 _FEATURES = {
     "env": "string",
@@ -64,7 +71,7 @@ _FEATURES = {
     "reset_info": "string",
     "final_text": "string",
 }
-_LISTS = {"prompt_ids": "int64", "response_ids": "int64", "log_probs": "float32"}
+_LISTS = {"prompt_ids": "int64", "response_ids": "int64", "log_probs": "float32", "values": "float32"}
 
 
 class TrajectoryStore:
@@ -77,14 +84,19 @@ class TrajectoryStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def write(self, name: str, finished: Iterable[Finished]) -> Path:
+    def write(self, name: str, finished: Sequence[Finished], values: Sequence[Numbers] = ()) -> Path:
         """Write episodes as one file; a file of that name is replaced in one step.
+
+        Args:
+            name: of the file.
+            finished: the episodes.
+            values: of each, as `values.Valuer` gives them; none without a critic.
 
         Raises:
             TypeError: an action or info holds something that is not JSON.
         """
         path = self.folder / f"{name}.parquet"
-        write_bytes(path, encode_parquet(finished))
+        write_bytes(path, encode_parquet(finished, values))
         return path
 
     def names(self) -> list[str]:
@@ -104,16 +116,17 @@ class TrajectoryStore:
             yield from decode_parquet((self.folder / f"{name}.parquet").read_bytes())
 
 
-def encode_parquet(finished: Iterable[Finished]) -> bytes:
-    """Episodes as the bytes of a Parquet file.
+def encode_parquet(finished: Sequence[Finished], values: Sequence[Numbers] = ()) -> bytes:
+    """Episodes, and what a critic expected of them, as the bytes of a Parquet file.
 
     Raises:
         TypeError: an action or info holds something that is not JSON.
     """
-    rows = [row for item in finished for row in _rows(item)]
+    expected = values or [None] * len(finished)
+    rows = [row for item, own in zip(finished, expected, strict=True) for row in _rows(item, own)]
     sink = pa.BufferOutputStream()
     table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata(_metadata()))
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", row_group_size=_ROWS_PER_GROUP, write_page_checksum=True)
     return sink.getvalue().to_pybytes()
 
 
@@ -122,9 +135,10 @@ def decode_parquet(data: bytes) -> Iterator[Finished]:
     yield from _episodes(pq.read_table(pa.BufferReader(data)).to_pylist())
 
 
-def _rows(finished: Finished) -> Iterator[dict[str, Any]]:
+def _rows(finished: Finished, values: Numbers | None) -> Iterator[dict[str, Any]]:
     trajectory = finished.trajectory
     last = len(trajectory.turns) - 1
+    expected = _by_turn(trajectory, values)
     for number, turn in enumerate(trajectory.turns):
         yield {
             "env": trajectory.env,
@@ -143,12 +157,23 @@ def _rows(finished: Finished) -> Iterator[dict[str, Any]]:
             "prompt_ids": turn.prompt_ids,
             "response_ids": turn.response_ids,
             "log_probs": turn.log_probs,
+            "values": expected[number],
             "reset_info": json.dumps(dict(trajectory.reset_info)) if number == last else None,
             "final_text": trajectory.final_observation.text if number == last else None,
             "final_images": [_png(image) for image in trajectory.final_observation.images]
             if number == last
             else None,
         }
+
+
+def _by_turn(trajectory: Trajectory, values: Numbers | None) -> Sequence[Numbers | None]:
+    """An episode's values divided by its turns; the one of the state after it is left out."""
+    turns = trajectory.turns
+    if values is None:
+        return [None] * len(turns)
+    per_turn = len(values) == len(turns) + 1
+    counts = [1 if per_turn else len(turn.response_ids) for turn in turns]
+    return np.split(values[:-1], np.cumsum(counts)[:-1])
 
 
 def _episodes(rows: Iterable[dict[str, Any]]) -> Iterator[Finished]:

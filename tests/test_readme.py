@@ -18,11 +18,14 @@ from PIL import Image
 import kalie
 from kalie.affordance.dataset import AffordanceDataset
 from kalie.cli import convert
+from kalie.cli._help import as_typed
 from kalie.cli.main import load_verb, main, parse, split_verb, verb_names
+from kalie.core.config import defaults_of, flatten
 from kalie.perception.camera_files import save_intrinsics, save_transform
 from kalie.perception.frame import ImageArray
 from kalie.perception.sam import Detection, PromptedSegmenter
 from kalie.perception.segmentation import BoxPrompt, InstanceMask
+from kalie.rl.registry import ALGORITHMS
 from kalie.sim.registry import task
 from kalie.sim.staging import stage
 from kalie.sim.world import World
@@ -35,8 +38,11 @@ PAGES = (
     "README.md",
     "CONTRIBUTING.md",
     "docs/models.md",
+    "docs/environments.md",
     "docs/own_photos.md",
+    "docs/rl.md",
     "docs/ros.md",
+    "docs/scaling.md",
     "docs/simulation.md",
     "examples/objects/README.md",
 )
@@ -140,6 +146,34 @@ def test_commands_compose(page: str) -> None:
         if not options.help:
             verb = load_verb(name)
             verb.schema(name).compose(verb.overrides(options.overrides))
+
+
+RL = (ROOT / "docs" / "rl.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_page_of_agents_shows_every_algorithm_with_its_true_defaults(name: str) -> None:
+    section = RL.partition(f"### `{name}`\n")[2].partition("\n##")[0]
+    true = {key: as_typed(value) for key, value in flatten(defaults_of(ALGORITHMS[name])).items()}
+    rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
+    assert rows
+    for key, default in rows:
+        assert true[key.strip(" `")] == default.strip().replace(", ", ",").replace("(required)", "???"), key
+    assert f"algorithm={name} " in section
+
+
+def test_the_page_of_agents_names_every_recipe() -> None:
+    for path in (ROOT / "conf" / "experiment").glob("*/*.yaml"):
+        assert f"`{path.parent.name}/{path.stem}`" in RL
+
+
+def test_a_model_of_ones_own_composes_as_the_page_of_agents_shows_it(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"```yaml\n(.*?)```", RL, flags=re.DOTALL)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text(shown)
+    options = parse(["model=mine", "env.rendering=text", "--config-dir", str(tmp_path)])
+    model = load_verb("train").schema("train").compose(options.overrides).model
+    assert (model.source, model.lora_rank) == ("HuggingFaceTB/SmolLM2-360M-Instruct", 16)
 
 
 def test_the_readme_lists_every_verb() -> None:
