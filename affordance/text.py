@@ -26,12 +26,13 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from ..core.files import check_sums, write_json, write_sums
+from ..core.hub_processor import load_processor
 from ..core.ranges import above, at_least
 from .encoding import squeeze, turn_axis
 from .model import Prediction
 from .parse import Order, ReplyFormat, Units, parse_reply
 from .schema import Affordance, InvalidKeypoints, KeypointName
-from .text_batch import PromptEncoder, PromptStyle, load_processor
+from .text_batch import PromptEncoder, PromptStyle
 
 # Every linear layer of language model and image encoder, by the names that the supported families use.
 LINEAR_LAYERS = (

@@ -7,7 +7,6 @@ by exactly the tokens that generation would have to produce, never by a re-token
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -18,8 +17,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
-from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.processing_utils import ProcessorMixin
 
 from .parse import ReplyFormat
@@ -111,7 +108,7 @@ class PromptEncoder:
     """Puts images and instructions into the form that a model expects.
 
     Args:
-        processor: of the model, from `load_processor`.
+        processor: of the model, from `core.hub_processor`.
         style: "chat" for the model's own chat template, "prefix" for image, text, newline (PaliGemma).
         image_size: images are squeezed to squares of this many pixels.
         dtype: of the pixel values.
@@ -193,34 +190,3 @@ class PromptEncoder:
             raise PromptError(f"image: expected uint8 (H, W, 3), got {rgb.dtype} {rgb.shape}")
         side = self.image_size
         return Image.fromarray(rgb).resize((side, side), Image.Resampling.BICUBIC)
-
-
-def load_processor(source: str) -> ProcessorMixin:
-    """The processor of a model, without a part for videos (which would need torchvision).
-
-    Images reach it as squares of the wanted size, so it is told not to cut them into tiles: SmolVLM would
-    make up to 17 of one photo.
-
-    Args:
-        source: on the Hugging Face hub, or a folder.
-    """
-    # A dictionary from the class of a model's config to that of its processor.
-    base: Any = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(source))]
-    stored, _ = base.get_processor_dict(source)
-    accepted = inspect.signature(base.__init__).parameters
-    images = AutoImageProcessor.from_pretrained(source)
-    if "do_image_splitting" in images.to_dict():
-        images.do_image_splitting = False
-    parts = {
-        "image_processor": images,
-        "tokenizer": AutoTokenizer.from_pretrained(source, padding_side="left"),
-        "video_processor": None,
-    }
-    arguments = {name: value for name, value in {**stored, **parts}.items() if name in accepted}
-    return _without_video(base)(**arguments)
-
-
-def _without_video(base: type[ProcessorMixin]) -> type[ProcessorMixin]:
-    """The same class with images and text as its only parts."""
-    parts = [name for name in base.get_attributes() if name != "video_processor"]
-    return type(base.__name__, (base,), {"get_attributes": classmethod(lambda _: parts)})

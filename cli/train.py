@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from rich.console import Console
 
 from ..core.config import to_primitive
-from ..core.loggers import LOGGERS, LoggerConfig
+from ..core.loggers import LOGGERS, JsonlLogger, LoggerConfig
 from ..core.progress import progress_bar
 from ..core.ranges import at_least
 from ..core.report import Report
@@ -21,9 +25,11 @@ from ..rl.envs.registry import ENVS
 from ..rl.executors import EXECUTORS, ExecutorConfig, LocalExecutorConfig
 from ..rl.generation import GENERATORS, GeneratorConfig, HFGeneratorConfig
 from ..rl.models import MODELS, ModelConfig, TinyVLMConfig
+from ..rl.policy import Policy
 from ..rl.registry import ALGORITHMS, AlgorithmConfig, build_training, check_job, name_of
 from ..rl.rollout import RolloutConfig
-from ..rl.trainer import TRAINERS, Outcome, SingleTrainerConfig, TrainerConfig
+from ..rl.trainer import TRAINERS, Log, Outcome, Progress, SingleTrainerConfig, TrainerConfig
+from ..rl.warm_start import FOLDER, WarmStartConfig, has_warm_start, warm_start
 from ._agents import add_episode_rows, show_episodes, show_training, task_of
 from ._verb import Verb
 
@@ -33,12 +39,13 @@ class TrainConfig:
     """Keys of `kalie train`.
 
     Attributes:
-        algorithm: how the policy is improved; `sft` is the warm start.
+        algorithm: how the policy is improved.
         env: the environment.
         task: of env=manipulation, instead of env.task; empty otherwise.
         model: of the policy; model.weights=RUN/model starts from an earlier run.
         generator: of its responses.
         executor: where episodes run.
+        warm_start: demonstrations that an untrained model learns first.
         rollout: how environments are run.
         trainer: how long, how often to evaluate and save, and on how many processes.
         logger: where figures go besides metrics.jsonl.
@@ -52,6 +59,7 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=TinyVLMConfig)
     generator: GeneratorConfig = field(default_factory=HFGeneratorConfig)
     executor: ExecutorConfig = field(default_factory=LocalExecutorConfig)
+    warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     trainer: TrainerConfig = field(default_factory=SingleTrainerConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
@@ -62,32 +70,76 @@ class TrainConfig:
         at_least(self, 0, "seed")
         env = task_of(self.env, self.task)
         check_job(self.algorithm, env, self.model, self.generator, self.executor)
+        has_warm_start(self.warm_start, self.algorithm, env, self.model)
 
 
 def main(cfg: TrainConfig) -> None:
-    """Train to the end, then write the last evaluation's figures and episodes."""
-    env = task_of(cfg.env, cfg.task)
+    """Warm start, train to the end, then write the last evaluation's figures and episodes."""
+    cfg.trainer.check_launch()
     where = where_to(cfg)
+    if int(os.environ.get("RANK", "0")) > 0:
+        # The first process writes; the others help it to train.
+        folder = where.outputs / "train" / where.name
+        train(cfg, folder, learn_demonstrations(cfg, folder, _tell_nobody), _tell_nobody)
+        return
     with Run.open(
         "train", where, cfg, [cfg.seed], logger=cfg.logger, may_change=["logger", "executor"]
     ) as run:
-        parts = build_training(
-            cfg.algorithm,
-            env,
-            cfg.model,
-            cfg.generator,
-            cfg.executor,
-            cfg.rollout,
-            cfg.trainer,
-            cfg.seed,
-            run.path,
-        )
-        try:
-            with run.stage("train"), progress_bar("training") as progress:
-                outcome = parts.trainer.train(run.log, progress)
-        finally:
-            parts.close()
+        policy = None
+        if starts_warm(cfg):
+            (run.path / FOLDER).mkdir(exist_ok=True)
+            with (
+                closing(JsonlLogger(run.path / FOLDER / "metrics.jsonl")) as logger,
+                run.stage("warm start"),
+                progress_bar("warm start") as progress,
+            ):
+                policy = learn_demonstrations(cfg, run.path, logger.log, progress)
+        with run.stage("train"), progress_bar("training") as progress:
+            outcome = train(cfg, run.path, policy, run.log, progress)
         write_results(run, cfg, outcome)
+
+
+def starts_warm(cfg: TrainConfig) -> bool:
+    """Whether the job begins with demonstrations."""
+    return has_warm_start(cfg.warm_start, cfg.algorithm, task_of(cfg.env, cfg.task), cfg.model)
+
+
+def learn_demonstrations(
+    cfg: TrainConfig, folder: Path, log: Log, progress: Progress | None = None
+) -> Policy | None:
+    """This process's part of the warm start: its policy, or None for a job without one."""
+    if not starts_warm(cfg):
+        return None
+    env = task_of(cfg.env, cfg.task)
+    return warm_start(
+        cfg.warm_start, env, cfg.model, cfg.rollout, cfg.trainer, cfg.seed, folder, log, progress
+    )
+
+
+def train(
+    cfg: TrainConfig, folder: Path, policy: Policy | None, log: Log, progress: Progress | None = None
+) -> Outcome:
+    """This process's part of the training, from a policy or from the model of the config."""
+    parts = build_training(
+        cfg.algorithm,
+        task_of(cfg.env, cfg.task),
+        cfg.model,
+        cfg.generator,
+        cfg.executor,
+        cfg.rollout,
+        cfg.trainer,
+        cfg.seed,
+        folder,
+        policy,
+    )
+    try:
+        return parts.trainer.train(log, progress)
+    finally:
+        parts.close()
+
+
+def _tell_nobody(metrics: Mapping[str, float], step: int) -> None:
+    """A log that keeps nothing."""
 
 
 def where_to(cfg: TrainConfig) -> RunConfig:
@@ -109,6 +161,8 @@ def run_name(cfg: TrainConfig) -> str:
 def write_results(run: Run, cfg: TrainConfig, outcome: Outcome) -> None:
     """Rows, report and a closing line."""
     report = Report("Training an agent", subtitle=run.path.name)
+    if (run.path / FOLDER).is_dir():
+        show_training(report.section("Warm start"), run.path / FOLDER / "metrics.jsonl")
     section = report.section("Training")
     if outcome.stopped:
         section.text(f"Stopped after {outcome.updates} updates: {outcome.stopped}.")

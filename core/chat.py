@@ -105,9 +105,32 @@ def post(config: ChatConfig, path: str, body: Mapping[str, object]) -> dict[str,
     return _post_json(config, path, body, "JSON object")
 
 
+def send(config: ChatConfig, path: str, body: Mapping[str, object]) -> None:
+    """A request of which nothing is wanted but that the server does it.
+
+    Raises:
+        ChatError: when every attempt failed.
+    """
+    _request(config, _address(config, path), json.dumps(body).encode())
+
+
+def served_models(config: ChatConfig) -> list[str]:
+    """The names of the models, adapters among them, that a server has.
+
+    Raises:
+        ChatError: when every attempt failed or the reply is no list of models.
+    """
+    address = _address(config, "models")
+    reply = _request(config, address, None)
+    try:
+        return [str(model["id"]) for model in json.loads(reply)["data"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ChatError(f"{address}: reply is not a list of models: {reply[:200]!r}") from error
+
+
 def _post_json(config: ChatConfig, path: str, body: Mapping[str, object], wanted: str) -> dict[str, Any]:
     address = _address(config, path)
-    reply = _post(config, address, json.dumps(body).encode())
+    reply = _request(config, address, json.dumps(body).encode())
     try:
         value = json.loads(reply)
     except (ValueError, RecursionError) as error:
@@ -121,7 +144,8 @@ def _address(config: ChatConfig, path: str) -> str:
     return f"{config.url.rstrip('/')}/{path}"
 
 
-def _post(config: ChatConfig, address: str, body: bytes) -> bytes:
+def _request(config: ChatConfig, address: str, body: bytes | None) -> bytes:
+    """The reply to a POST of a body, or to a GET."""
     if not address.startswith(("http://", "https://")):
         raise ChatError(f"{address}: expected an http or https address")
     request = urllib.request.Request(address, body, _headers(config))  # noqa: S310 (scheme checked above)

@@ -27,8 +27,13 @@ def worker_pool(
     return ProcessPoolExecutor(workers, context, _start, (initializer, initargs))
 
 
-def _start(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
+def follow_parent() -> None:
+    """Let this process end as soon as the one that started it does."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _start(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
+    follow_parent()
     if initializer is not None:
         initializer(*initargs)
 

@@ -71,3 +71,51 @@ def whiten(values: Floats, epsilon: float = 1e-5) -> Floats:
     if values.size < 2 or spread <= 1e-12 * max(1.0, float(np.abs(values).max())):
         return np.zeros_like(values)
     return (values - values.mean()) / (spread + epsilon)
+
+
+class Estimates(NamedTuple):
+    """What an update fits.
+
+    Attributes:
+        episodes: of each, per step: `advantage` (whitened over all episodes), `return` and `old_value`, (T,).
+        explained_variance: of the returns, by the values.
+    """
+
+    episodes: list[dict[str, Floats]]
+    explained_variance: float
+
+
+def estimate(
+    rewards: Sequence[Reals],
+    values: Sequence[NDArray[np.floating]],
+    terminated: Sequence[bool],
+    gamma: float,
+    lam: float,
+) -> Estimates:
+    """`gae` of every episode, its advantages whitened over all of them.
+
+    Args:
+        rewards: of each episode, (T,).
+        values: of each, (T + 1,), the state after the last step included.
+        terminated: whether each ended in its own terms.
+        gamma: discount.
+        lam: see `gae`.
+    """
+    raw = [
+        gae(reward, value[:-1], float(value[-1]), ended, gamma, lam)
+        for reward, value, ended in zip(rewards, values, terminated, strict=True)
+    ]
+    ends = np.cumsum([len(one.advantages) for one in raw])[:-1]
+    whitened = np.split(whiten(np.concatenate([one.advantages for one in raw])), ends)
+    episodes = [
+        {"advantage": advantage, "return": one.returns, "old_value": np.asarray(value[:-1], np.float64)}
+        for advantage, one, value in zip(whitened, raw, values, strict=True)
+    ]
+    known, returns = (np.concatenate([one[name] for one in episodes]) for name in ("old_value", "return"))
+    return Estimates(episodes, explained_variance(known, returns))
+
+
+def explained_variance(values: Floats, returns: Floats) -> float:
+    """1 - var(returns - values) / var(returns); 0 where returns do not vary."""
+    spread = float(returns.var())
+    return 1 - float((returns - values).var()) / spread if spread > 0 else 0.0

@@ -15,6 +15,7 @@ from .envs.base import EnvConfig
 from .executors import RolloutJob
 from .generation import Capability
 from .policy import Policy
+from .values import Valuer
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,9 @@ class Algorithm(Protocol):
 
     counts_turns: bool
     """Whether its collections end with a number of turns."""
+
+    valuer: Valuer | None
+    """Its critic, which is saved and whose values are stored with evaluations; None without one."""
 
     def collect(self, update: int) -> dict[str, float]:
         """Run episodes for an update; figures about them."""

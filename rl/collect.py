@@ -8,36 +8,54 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from accelerate import Accelerator
 
-from .executors import Executor, Usage
-from .rollout import Finished, RolloutCounts, RolloutError, episode
-from .store import TrajectoryStore
+from .executors import Executor, Usage, sum_of
+from .processes import gather, place
+from .rollout import Finished, RolloutError, episode
+from .samples import Numbers
+from .store import TrajectoryStore, decode_parquet, encode_parquet
+from .values import Valuer
 
 
 class Collected(NamedTuple):
-    """Episodes in the order of their indices, and figures about them."""
+    """Episodes in the order of their indices, figures about them, and what a critic expected of them.
+
+    Attributes:
+        finished: the episodes.
+        metrics: for the logs.
+        values: of each episode, see `Valuer`; empty without one.
+    """
 
     finished: list[Finished]
     metrics: dict[str, float]
+    values: list[Numbers]
 
 
 class Collector:
-    """Runs the next episodes of a stream.
+    """Runs the next episodes of a stream; of several processes each runs its part, and gets all of them.
 
     Args:
         executor: that runs them.
         seed: of the job.
         stream: "train" or another name; its episodes are numbered from 0.
         store: gets every episode, one file a collection; None keeps none.
+        accelerator: of the job, if it may have several processes.
     """
 
     def __init__(
-        self, executor: Executor, seed: int, stream: str = "train", store: TrajectoryStore | None = None
+        self,
+        executor: Executor,
+        seed: int,
+        stream: str = "train",
+        store: TrajectoryStore | None = None,
+        accelerator: Accelerator | None = None,
     ) -> None:
         self._executor = executor
         self._seed = seed
         self._stream = stream
         self._store = store
+        self._accelerator = accelerator
         self.next_index = 0
         self.turns = 0
 
@@ -46,37 +64,50 @@ class Collector:
         self._executor.close()
         self._executor = executor
 
-    def collect(self, name: str, episodes: int = 0, turns: int = 0) -> Collected:
+    def collect(
+        self, name: str, episodes: int = 0, turns: int = 0, valuer: Valuer | None = None
+    ) -> Collected:
         """Run so many episodes, or begin episodes until so many turns are taken (all begun ones end).
 
         Args:
             name: of the file in the store.
             episodes: whole episodes.
             turns: in their place.
+            valuer: a critic whose values go into the store too.
 
         Raises:
             RolloutError: an environment broke its contract, or failed too often.
         """
         begin = time.perf_counter()
-        if turns:
-            numbers = itertools.count(self.next_index)
-            source = (episode(self._seed, self._stream, index) for index in numbers)
-            found = list(self._executor.run(source, lambda counts: _fewer(counts, turns)))
-        else:
-            indices = range(self.next_index, self.next_index + episodes)
-            found = list(self._executor.run([episode(self._seed, self._stream, index) for index in indices]))
-        usage = self._executor.usage
-        self.next_index += usage.counts.begun
+        found, usage = self._run(episodes, turns)
         self.turns += usage.counts.turns
         if not found:
             raise RolloutError(f"none of {usage.counts.begun} episodes could be finished")
         found.sort(key=lambda item: item.index)
-        if self._store is not None:
-            self._store.write(name, found)
         metrics = rollout_metrics(found, usage, time.perf_counter() - begin)
         metrics["rollout/total_turns"] = float(self.turns)
         metrics["rollout/total_episodes"] = float(self.next_index)
-        return Collected(found, metrics)
+        values = valuer.values([item.trajectory for item in found]) if valuer is not None else []
+        if self._store is not None:
+            self._store.write(name, found, values)
+        return Collected(found, metrics, values)
+
+    def _run(self, episodes: int, turns: int) -> tuple[list[Finished], Usage]:
+        """Run this process's part of the next episodes, and put all processes' parts together."""
+        rank, count = place(self._accelerator)
+        first = self.next_index
+        indices = itertools.count(first) if turns else range(first, first + episodes)
+        own = (episode(self._seed, self._stream, i) for i in itertools.islice(indices, rank, None, count))
+        found = list(self._executor.run(own, (lambda c: count * c.turns < turns) if turns else None))
+        usage = self._executor.usage
+        begun = usage.counts.begun
+        if self._accelerator is not None and count > 1:
+            parts = gather(self._accelerator, (encode_parquet(found), usage))
+            found = [item for stored, _ in parts for item in decode_parquet(stored)]
+            begun = count * max(part.counts.begun for _, part in parts)
+            usage = sum_of(part for _, part in parts)
+        self.next_index += episodes or begun
+        return found, usage
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands."""
@@ -85,10 +116,6 @@ class Collector:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take everything over from `state_dict`."""
         self.next_index, self.turns = state["next_index"], state["turns"]
-
-
-def _fewer(counts: RolloutCounts, turns: int) -> bool:
-    return counts.turns < turns
 
 
 def rollout_metrics(finished: Sequence[Finished], usage: Usage, seconds: float) -> dict[str, float]:

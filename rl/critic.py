@@ -109,6 +109,11 @@ class UtteranceValues(NamedTuple):
     q: Tensor
     v: Tensor
 
+    @property
+    def advantages(self) -> Tensor:
+        """min_k Q_k - min_k V_k, (B,)."""
+        return self.q.min(dim=0).values - self.v.min(dim=0).values
+
 
 class UtteranceCritic(nn.Module):
     """The twin critic of ArCHer: one encoder; heads Q1, Q2 on state and utterance, V1, V2 on the state.
@@ -176,7 +181,7 @@ def _encoder(config: CriticConfig, vocabulary: int, pad: int) -> PreTrainedModel
     return AutoModel.from_config(made, add_pooling_layer=False)
 
 
-def target_of(critic: nn.Module) -> nn.Module:
+def target_of(critic: UtteranceCritic) -> UtteranceCritic:
     """A frozen copy, to be moved by `polyak`."""
     return copy.deepcopy(critic).requires_grad_(False)
 

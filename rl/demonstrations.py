@@ -6,50 +6,11 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from .envs.adventure import AdventureConfig
-from .envs.base import AgentEnv, EnvConfig
-from .envs.blackjack import BlackjackConfig
-from .envs.guessing import GuessingConfig
-from .envs.number_line import NumberLineConfig
-from .envs.players import Player, mixed, random_example
-from .envs.points import PointsConfig
+from .envs.base import AgentEnv
+from .envs.players import Player
 from .policy import Policy
 from .rollout import Episode, Finished
 from .types import Trajectory, Turn
-
-
-def demonstrator(config: EnvConfig, misread: float, misjudge: float) -> Player:
-    """A scripted player of an environment, deliberately imperfect.
-
-    Args:
-        config: of the environment.
-        misread: share of answers that read something wrong, where there is something to read.
-        misjudge: share of answers that decide wrong.
-
-    Raises:
-        ValueError: the environment has none.
-    """
-    if isinstance(config, NumberLineConfig):
-        from .envs import number_line
-
-        return number_line.demonstrator(misread, misjudge)
-    if isinstance(config, PointsConfig):
-        from .envs import points
-
-        return points.demonstrator(misread, misjudge)
-    if isinstance(config, BlackjackConfig):
-        from .envs import blackjack
-
-        return blackjack.demonstrator(misread, misjudge)
-    if isinstance(config, GuessingConfig):
-        from .envs.guessing import expert, mediocre
-
-        return mediocre(misjudge) if misjudge else expert
-    if isinstance(config, AdventureConfig):
-        from .envs.adventure import expert as adventurer
-
-        return mixed(adventurer, random_example, misjudge)
-    raise ValueError(f"{config.env_id} has no scripted demonstrator; give stored trajectories instead")
 
 
 def demonstrate(

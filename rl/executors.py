@@ -1,4 +1,4 @@
-"""The config group `executor`: where rollouts run; here (`local`), or in processes of a Ray cluster (`ray`).
+"""The config group `executor`: where rollouts run; on this machine (`local`), or on a Ray cluster (`ray`).
 
 An episode is a function of its seed and the weights, so both give the same trajectories.
 """
@@ -6,8 +6,10 @@ An episode is a function of its seed and the weights, so both give the same traj
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
+
+import torch
 
 from ..core.config import ConfigError
 from ..core.ranges import at_least
@@ -20,7 +22,20 @@ from .rollout import Episode, Finished, RolloutConfig, RolloutCounts, RolloutEng
 
 @dataclass(frozen=True)
 class LocalExecutorConfig:
-    """Rollouts in this process: environments in threads, all responses from one batch."""
+    """Rollouts on this machine; a worker process that dies is replaced.
+
+    Attributes:
+        processes: 1 runs environments in threads of this process; more are workers, each with its own copy of
+            the policy and its own slots.
+        replacements: how many workers may die in one collection before the job stops.
+    """
+
+    processes: int = 1
+    replacements: int = 3
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "processes")
+        at_least(self, 0, "replacements")
 
 
 @dataclass(frozen=True)
@@ -96,6 +111,14 @@ class Usage:
         self.tokens_read += other.tokens_read
 
 
+def sum_of(usages: Iterable[Usage]) -> Usage:
+    """What several workers took together."""
+    whole = Usage()
+    for usage in usages:
+        whole.add(usage)
+    return whole
+
+
 More: TypeAlias = "Callable[[RolloutCounts], bool] | None"
 
 
@@ -153,11 +176,27 @@ def make_executor(config: ExecutorConfig, job: RolloutJob, policy: Policy) -> Ex
     Raises:
         MissingPackageError: Ray is not installed.
     """
-    if isinstance(config, LocalExecutorConfig):
+    if in_this_process(config):
         return LocalExecutor(job, policy)
-    from .ray_executor import RayExecutor
+    from .worker_executor import WorkerExecutor
 
-    return RayExecutor(config, job, policy)
+    if isinstance(config, LocalExecutorConfig):
+        from .process_executor import ProcessWorkers
+
+        count = config.processes
+        near = replace(job, model=replace(job.model, device=str(policy.device)))
+        workers = ProcessWorkers(near, max(1, torch.get_num_threads() // count))
+    else:
+        from .ray_executor import RayWorkers
+
+        count = config.workers
+        workers = RayWorkers(config, job)
+    return WorkerExecutor(workers, count, config.replacements, job.generator.slots, policy)
+
+
+def in_this_process(config: ExecutorConfig) -> bool:
+    """Whether rollouts run in this very process."""
+    return isinstance(config, LocalExecutorConfig) and config.processes == 1
 
 
 def check_executor(config: ExecutorConfig, counts_turns: bool) -> None:
@@ -166,8 +205,9 @@ def check_executor(config: ExecutorConfig, counts_turns: bool) -> None:
     Raises:
         ConfigError: a collection that ends with a number of turns would depend on the workers' speed.
     """
-    if isinstance(config, RayExecutorConfig) and counts_turns:
+    if counts_turns and not in_this_process(config):
+        which = "executor.processes" if isinstance(config, LocalExecutorConfig) else "executor=ray"
         raise ConfigError(
-            "executor=ray collects whole episodes, so that its result does not depend on which worker is "
-            "faster; set algorithm.episodes instead of algorithm.turns, or executor=local"
+            f"{which}: worker processes collect whole episodes, so that the result does not depend on which "
+            "is faster; set algorithm.episodes instead of algorithm.turns, or executor=local with one process"
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..core.chat import ChatConfig
 from ..core.config import ConfigError
 from ..core.ranges import above, at_least, within
 from .decoder import Response, SlotDecoder
+from .models import ModelConfig
 from .policy import Policy
 from .prompts import Prompt
 
@@ -66,7 +68,10 @@ class OpenAIGeneratorConfig(SamplingConfig):
 
     Attributes:
         url: base address that ends in /v1.
-        model: name the server knows the model by.
+        model: name the server knows the model by; with adapters, what their names begin with.
+        weights: what it samples with: adapter, the policy's LoRA adapter, which is sent to it whenever it has
+            changed (vLLM's runtime adapters); or server, whatever weights it has.
+        adapters: folder of the adapters, which the server reads too, under the same path.
         protocol: completions (token ids in and out: vLLM, SGLang) or chat (text only: any server).
         log_probs: what the server gives: none, raw (before the temperature: vLLM's default) or processed.
         api_key_variable: environment variable that holds the key; empty for none.
@@ -76,6 +81,8 @@ class OpenAIGeneratorConfig(SamplingConfig):
 
     url: str = "http://127.0.0.1:8000/v1"
     model: str = "policy"
+    weights: Literal["adapter", "server"] = "adapter"
+    adapters: Path = Path("outputs/adapters")
     protocol: Literal["completions", "chat"] = "completions"
     log_probs: Literal["none", "raw", "processed"] = "raw"
     api_key_variable: str = ""
@@ -132,17 +139,19 @@ def capabilities(config: GeneratorConfig) -> frozenset[Capability]:
     """What a generator of this config gives with a response."""
     if isinstance(config, HFGeneratorConfig):
         return frozenset({"token_ids", "log_probs", "own_weights"})
-    if config.protocol == "chat":
-        return frozenset()
-    exact = config.log_probs == "processed" or (config.log_probs == "raw" and config.temperature == 1.0)
-    return frozenset({"token_ids", "log_probs"}) if exact else frozenset({"token_ids"})
+    given: set[Capability] = {"own_weights"} if config.weights == "adapter" else set()
+    if config.protocol == "completions":
+        given.add("token_ids")
+        if config.log_probs == "processed" or (config.log_probs == "raw" and config.temperature == 1.0):
+            given.add("log_probs")
+    return frozenset(given)
 
 
 _REMEDY: dict[Capability, str] = {
     "token_ids": "generator.protocol=completions, or generator=hf",
     "log_probs": "generator.log_probs=processed with a server that gives them, generator.temperature=1 with "
     "raw ones, or generator=hf",
-    "own_weights": "generator=hf: a server samples from weights of its own",
+    "own_weights": "generator.weights=adapter, or generator=hf",
 }
 
 
@@ -159,6 +168,20 @@ def check_capabilities(config: GeneratorConfig, needs: Iterable[Capability], who
                 f"generator={kind} does not give the {need.replace('_', ' ')} that {who} needs; "
                 f"use {_REMEDY[need]}"
             )
+
+
+def check_adapter(generator: GeneratorConfig, model: ModelConfig) -> None:
+    """Refuse a server that is to sample with an adapter which the model has not.
+
+    Raises:
+        ConfigError: see there.
+    """
+    sends = isinstance(generator, OpenAIGeneratorConfig) and generator.weights == "adapter"
+    if sends and not model.lora_rank:
+        raise ConfigError(
+            "generator=openai is sent the policy's LoRA adapter, but model.lora_rank=0; set it, or use "
+            "generator.weights=server (not for training by reinforcement) or generator=hf"
+        )
 
 
 def make_generator(config: GeneratorConfig, policy: Policy) -> Generator:

@@ -1,7 +1,8 @@
 """One optimiser with `accelerate` behind it: accumulation, clipping, no step on a loss that is not finite.
 
 A step over many micro-batches gives the gradient of one large batch: each loss is a mean with a weight (how
-many samples or tokens it is over), and the weights add up across micro-batches and processes.
+many samples or tokens it is over), and the weights add up across micro-batches and processes. Every process
+is given the same micro-batches and computes its part of each.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from ..core.ranges import above, at_least
-
-ItemT = TypeVar("ItemT")
+from .processes import DivisibleT, add_up, own_part
+from .sharding import ShardingAccelerator, Shards, divided_state, trained_weights, whole_state
 
 
 class NotFiniteError(RuntimeError):
@@ -89,7 +91,9 @@ class Learner:
         self.module: Any = module  # torch does not type calls
         self.steps = 0
         self._accelerator = accelerator
-        self._trained = [weight for weight in module.parameters() if weight.requires_grad]
+        sharding = isinstance(accelerator, ShardingAccelerator)
+        self._shards = Shards(module, accelerator) if sharding else None
+        self._trained = self._shards.parts if self._shards else trained_weights(module)
         self.optimizer = torch.optim.AdamW(
             self._trained, config.learning_rate, config.betas, config.epsilon, config.weight_decay
         )
@@ -103,86 +107,85 @@ class Learner:
 
     def run(
         self,
-        batches: Iterable[Sequence[ItemT]],
-        loss: Callable[[ItemT], Loss],
-        weight: Callable[[ItemT], float],
+        batches: Iterable[Sequence[DivisibleT]],
+        loss: Callable[[DivisibleT], Loss],
+        weight: Callable[[DivisibleT], float],
     ) -> list[dict[str, float]]:
-        """An optimiser step for each batch of micro-batches, as many in every process.
-
-        A process that has fewer takes part in the last steps without samples of its own. See `step`.
-        """
-        own = list(batches)
-        most = int(self._sum([float(len(own))], "max")[0])
-        return [self.step(items, loss, weight) for items in [*own, *([()] * (most - len(own)))]]
+        """An optimiser step for each batch of micro-batches. See `step`."""
+        return [self.step(items, loss, weight) for items in batches]
 
     def step(
-        self, items: Sequence[ItemT], loss: Callable[[ItemT], Loss], weight: Callable[[ItemT], float]
+        self,
+        items: Sequence[DivisibleT],
+        loss: Callable[[DivisibleT], Loss],
+        weight: Callable[[DivisibleT], float],
     ) -> dict[str, float]:
         """One optimiser step over micro-batches; the metrics, averaged by weight.
 
         Args:
-            items: the micro-batches.
-            loss: of one.
+            items: the micro-batches, the same in every process.
+            loss: of one, or of a part of one.
             weight: of one, known before its loss is computed.
 
         Raises:
             NotFiniteError: see there.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        total = self._sum([sum(weight(item) for item in items)])[0] or 1.0
+        total = sum(weight(item) for item in items) or 1.0
         metrics: dict[str, float] = {}
         for item in items:
+            part = own_part(self._accelerator, item)
+            # A micro-batch too small for all: this process takes part, as all must, without any weight.
+            idle = not len(part)
             with self._accelerator.autocast():
-                out = loss(item)
+                out = loss(item[:1] if idle else part)
             if not bool(torch.isfinite(out.mean)):
                 self._refuse(f"the loss is {out.mean.item()}")
-            share = out.weight / total
+            share = 0.0 if idle else out.weight / total
             (out.mean * share).backward()
             for name, value in {"loss": out.mean, **out.metrics}.items():
                 metrics[name] = metrics.get(name, 0.0) + float(value.detach()) * share
-        self._gather_gradients()
-        norm = float(nn.utils.clip_grad_norm_(self._trained, self.config.gradient_clip))
+        norm = self._clip()
         if not math.isfinite(norm):
             self._refuse(f"the gradient's norm is {norm}")
         self.optimizer.step()
+        if self._shards is not None:
+            self._shards.unite()
         self.steps += 1
-        return {**metrics, "gradient_norm": norm}
+        return {**add_up(self._accelerator, metrics), "gradient_norm": norm}
 
-    def _sum(self, own: list[float], how: Literal["sum", "max"] = "sum") -> list[float]:
-        """Numbers of all processes together."""
-        if self._accelerator.num_processes == 1:
-            return own
-        mine = torch.tensor([own], dtype=torch.float64, device=self._accelerator.device)
-        every = self._accelerator.gather(mine)
-        assert isinstance(every, Tensor)  # noqa: S101  as its argument
-        return (every.sum(dim=0) if how == "sum" else every.amax(dim=0)).tolist()
-
-    def _gather_gradients(self) -> None:
-        """Add up the gradients of all processes, whose shares are of one total."""
-        if self._accelerator.num_processes == 1:
-            return
-        for weight in self._trained:
-            gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
-            weight.grad = self._accelerator.reduce(gradient, "sum")  # pyright: ignore[reportAttributeAccessIssue]
+    def _clip(self) -> float:
+        """Add up the gradients of all processes, and shorten them; their norm before."""
+        if self._shards is None and self._accelerator.num_processes > 1:
+            for weight in self._trained:
+                gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
+                weight.grad = self._accelerator.reduce(gradient, "sum")  # pyright: ignore[reportAttributeAccessIssue]
+        norm = nn.utils.clip_grad_norm_(self._trained, self.config.gradient_clip)
+        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
     def _refuse(self, what: str) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         raise NotFiniteError(f"step {self.steps}: {what}; no weight was changed")
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimiser's state; the weights are their owner's."""
-        return {"optimizer": self.optimizer.state_dict(), "steps": self.steps}
+        """The optimiser's state, whole; the weights are their owner's. Every process must ask for it."""
+        state = self.optimizer.state_dict()
+        return {"optimizer": state if self._shards is None else whole_state(state), "steps": self.steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take everything over from `state_dict`."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Take everything over from `state_dict`, after the module's weights were loaded."""
+        moments = state["optimizer"]
+        if self._shards is not None:
+            self._shards.take()
+            moments = divided_state(moments, self._trained)
+        self.optimizer.load_state_dict(moments)
         self.steps = state["steps"]
 
 
-def mean_metrics(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each metric over some steps."""
+def mean_metrics(parts: Iterable[Mapping[str, float]], prefix: str = "") -> dict[str, float]:
+    """The mean of each metric over some steps, `prefix` before its name."""
     sums: dict[str, list[float]] = {}
     for part in parts:
         for name, value in part.items():
             sums.setdefault(name, []).append(value)
-    return {name: sum(values) / len(values) for name, values in sums.items()}
+    return {prefix + name: sum(values) / len(values) for name, values in sums.items()}

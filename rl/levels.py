@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Sequence
 
 from ..core.stats import Interval, bootstrap_mean, wilson
-from .demonstrations import demonstrator
 from .envs.base import EnvConfig
+from .envs.cast import cast
 from .envs.players import PlayedEpisode, Player, play_many, random_example
 from .envs.registry import make_env
 from .rollout import Finished
@@ -21,9 +21,10 @@ def reference_episodes(config: EnvConfig, finished: Sequence[Finished]) -> dict[
         finished: whose seeds are played.
     """
     players: dict[str, Player] = {"random": random_example}
-    # An environment without a scripted expert has only a floor.
+    # An environment without scripted players has only a floor.
     with contextlib.suppress(ValueError):
-        players["expert"] = demonstrator(config, misread=0.0, misjudge=0.0)
+        floor, demonstrator = cast(config)
+        players = {"random": floor, "expert": demonstrator(0.0, 0.0)}
     env = make_env(config)
     seeds = [item.trajectory.seed for item in finished]
     figures = {name: _figures(play_many(env, player, seeds)) for name, player in players.items()}

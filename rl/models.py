@@ -261,6 +261,20 @@ def load_language(config: ModelConfig, seed: int) -> Language:
     return language
 
 
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer of a config without its model, from this machine alone.
+
+    Raises:
+        OSError: it is not here.
+    """
+    if isinstance(config, TinyLMConfig):
+        return tiny_tokenizer()
+    folder = config.cache if isinstance(config, SmolLM2Config) else config.source
+    if folder is None or (isinstance(folder, Path) and not folder.is_dir()):
+        raise FileNotFoundError(f"{folder}: no tokenizer here")
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
 def _base(config: ModelConfig) -> Language:
     if isinstance(config, TinyVLMConfig):
         return _tiny_vlm(config)
@@ -325,9 +339,10 @@ def _from_hub(config: HubModelConfig) -> Language:
     )
     if not config.sees:
         return Language(network, AutoTokenizer.from_pretrained(config.source), None)
-    from .hub_processor import load_processor
+    from ..core.hub_processor import load_processor
 
-    processor = load_processor(config.source)
+    # Its parts are attributes that the base class does not declare.
+    processor: Any = load_processor(config.source)
     return Language(network, processor.tokenizer, ProcessorImages(processor, config.image_size, dtype))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core.chat import ChatError, completion_text, data_url, post
+from .adapter_server import AdapterServer
 from .decoder import Response
 from .generation import OpenAIGeneratorConfig
 from .policy import Policy
@@ -27,7 +28,8 @@ class OpenAIGenerator:
         policy: whose tokenizer and end tokens the server's model shares.
 
     Raises:
-        ValueError: the model reads images, whose placeholders only the server's own chat endpoint can fill.
+        ValueError: the model reads images, whose placeholders only the server's own chat endpoint can fill;
+            or it has no adapter for the server to sample with.
     """
 
     def __init__(self, config: OpenAIGeneratorConfig, policy: Policy) -> None:
@@ -38,14 +40,23 @@ class OpenAIGenerator:
         self.tokens_read = 0
         self._config = config
         self._policy = policy
+        sends = config.weights == "adapter"
+        self._adapters = AdapterServer(config.server, config.adapters, policy) if sends else None
+        self._model = ""
         self._threads = ThreadPoolExecutor(config.slots, thread_name_prefix="openai")
         self._running: dict[Future[Response], int] = {}
 
     def restart(self) -> None:
-        """Nothing is remembered here."""
+        """See `Generator`: the server gets the new weights with the next request."""
+        self._model = ""
 
     def submit(self, slot: int, prompt: Prompt, rng: np.random.Generator) -> None:
-        """Send a request."""
+        """Send a request.
+
+        Raises:
+            ChatError: the server does not take the policy's adapter.
+        """
+        self._model = self._model or (self._adapters.name() if self._adapters else self._config.model)
         seed = int(rng.integers(2**31))
         self.tokens_read += len(prompt.ids)
         ask = self._chat if self._config.protocol == "chat" else self._complete
@@ -66,7 +77,7 @@ class OpenAIGenerator:
         """The settings of a request; a server's own defaults for the top probabilities are switched off."""
         config = self._config
         return {
-            "model": config.model,
+            "model": self._model,
             "max_tokens": config.max_new_tokens,
             "temperature": config.temperature,
             "top_p": 1.0,

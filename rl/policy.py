@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -163,6 +165,13 @@ class Policy(nn.Module):
     def trained(self) -> dict[str, Tensor]:
         """The weights that training changes, by name: the adapter's where there is one."""
         return {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}
+
+    def trained_arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Copies of `trained` for NumPy, in float32, which holds the bfloat16 that NumPy lacks exactly.
+
+        Copies even on a CPU: memory that NumPy shares cannot be divided among processes (trainer=fsdp).
+        """
+        return {name: w.to("cpu", torch.float32, copy=True).numpy() for name, w in self.trained().items()}
 
     @torch.no_grad()
     def load_trained(self, weights: Mapping[str, Tensor]) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ..core.checkpoint import load_tensors
 from ..core.config import ConfigError
 from .algorithm import Algorithm, Tools
 from .algorithms.archer import Archer, ArcherConfig
@@ -19,6 +20,7 @@ from .algorithms.ppo import PPO, PPOConfig
 from .algorithms.reinforce import Reinforce, ReinforceConfig
 from .algorithms.sft import SFT, SFTConfig
 from .collect import Collected, Collector
+from .critic import ActorCritic, CriticConfig, UtteranceCritic
 from .envs.base import EnvConfig
 from .envs.manipulation_config import ManipulationConfig
 from .envs.registry import ENVS, make_env
@@ -27,17 +29,18 @@ from .executors import (
     Executor,
     ExecutorConfig,
     LocalExecutor,
-    LocalExecutorConfig,
     RolloutJob,
     check_executor,
+    in_this_process,
     make_executor,
 )
-from .generation import Generator, GeneratorConfig, check_capabilities
+from .generation import Generator, GeneratorConfig, check_adapter, check_capabilities
 from .models import ModelConfig
 from .policy import Policy
 from .rollout import RolloutConfig
 from .store import TrajectoryStore
 from .trainer import Trainer, TrainerConfig
+from .values import StateValuer, UtteranceValuer, Valuer
 
 AlgorithmConfig: TypeAlias = (
     CoTPPOConfig
@@ -87,10 +90,13 @@ def check_job(
     """
     who = f"algorithm={name_of(algorithm, ALGORITHMS)}"
     check_capabilities(generator, algorithm_class(algorithm).needs, who)
+    check_adapter(generator, model)
     counting = isinstance(algorithm, CoTPPOConfig | PPOConfig | ReinforceConfig) and bool(algorithm.turns)
     check_executor(executor, counting)
-    if isinstance(algorithm, BestOfNConfig) and not isinstance(executor, LocalExecutorConfig):
-        raise ConfigError(f"{who} chooses by a critic that only this process has; use executor=local")
+    if isinstance(algorithm, BestOfNConfig) and not in_this_process(executor):
+        raise ConfigError(
+            f"{who} chooses by a critic that only this process has; use executor=local executor.processes=1"
+        )
     check_sight(env, model)
 
 
@@ -147,6 +153,7 @@ def build_training(
     trainer: TrainerConfig,
     seed: int,
     folder: Path,
+    policy: Policy | None = None,
 ) -> Parts:
     """Put a job together.
 
@@ -160,30 +167,56 @@ def build_training(
         trainer: how long and how often.
         seed: of everything random.
         folder: of the run.
+        policy: of that model, to go on with; None loads it.
     """
     accelerator = trainer.accelerator()
-    model = replace(model, device=str(accelerator.device)) if accelerator.num_processes > 1 else model
-    policy = Policy.load(model, seed)
+    many = accelerator.num_processes > 1
+    model = replace(model, device=str(accelerator.device)) if many else model
+    policy = policy or Policy.load(model, seed)
     job = rollout_job(env, model, generator, rollout, seed)
     running = make_executor(executor, job, policy)
-    trajectories = TrajectoryStore(folder / "trajectories") if trainer.keep_trajectories else None
-    many = accelerator.num_processes > 1
-    stream = f"train-{accelerator.process_index}" if many else "train"
-    collector = Collector(running, seed, stream, trajectories)
+    keeps = trainer.keep_trajectories and accelerator.is_main_process
+    trajectories = TrajectoryStore(folder / "trajectories") if keeps else None
+    collector = Collector(running, seed, "train", trajectories, accelerator)
     tools = Tools(policy, collector, accelerator, job, env, seed, trainer.updates)
     made: Algorithm = algorithm_class(algorithm)(algorithm, tools)
     chooser = made.chooser if isinstance(made, BestOfNChooser) else None
-    evaluator = _Evaluator(job, policy, trainer, folder, chooser) if trainer.evaluate_every else None
-    loop = Trainer(
-        trainer,
-        made,
-        policy,
-        collector,
-        evaluator.evaluate if evaluator else None,
-        folder,
-        accelerator.is_main_process,
-    )
+    evaluator = _Evaluator(tools, trainer, folder, made.valuer, chooser) if trainer.evaluate_every else None
+    evaluate = evaluator.evaluate if evaluator else None
+    loop = Trainer(trainer, made, policy, collector, evaluate, folder, accelerator)
     return Parts(loop, policy, (running, evaluator.executor) if evaluator else (running,))
+
+
+def load_valuer(algorithm: AlgorithmConfig, policy: Policy, path: Path) -> Valuer | None:
+    """The critic that a run has saved beside its policy.
+
+    Args:
+        algorithm: that the run trained with.
+        policy: the run's, its weights loaded.
+        path: of the critic's weights.
+
+    Returns:
+        None for an algorithm without a critic.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or no safetensors file.
+    """
+    if isinstance(algorithm, CoTPPOConfig | PPOConfig):
+        per = "turn" if isinstance(algorithm, CoTPPOConfig) else "token"
+        valuer: Valuer = StateValuer(ActorCritic(policy, algorithm.value_hidden, per), algorithm.micro_turns)
+    elif isinstance(algorithm, BestOfNConfig):
+        valuer = _utterance_valuer(algorithm.critic.critic, policy, algorithm.critic.micro_turns)
+    elif isinstance(algorithm, ArcherConfig | OfflineArcherConfig):
+        valuer = _utterance_valuer(algorithm.critic, policy, algorithm.micro_turns)
+    else:
+        return None
+    valuer.module.load_state_dict(load_tensors(path))
+    return valuer
+
+
+def _utterance_valuer(config: CriticConfig, policy: Policy, micro_turns: int) -> UtteranceValuer:
+    critic = UtteranceCritic(config, len(policy.tokenizer), policy.pad, seed=0)
+    return UtteranceValuer(critic.to(policy.device), policy, micro_turns)
 
 
 class _Evaluator:
@@ -191,19 +224,22 @@ class _Evaluator:
 
     def __init__(
         self,
-        job: RolloutJob,
-        policy: Policy,
+        tools: Tools,
         trainer: TrainerConfig,
         folder: Path,
+        valuer: Valuer | None,
         chooser: Generator | None = None,
     ) -> None:
-        generator = replace(job.generator, temperature=trainer.evaluation_temperature)
-        self.executor = LocalExecutor(replace(job, generator=generator), policy, chooser)
-        self._seed = job.seed
+        generator = replace(tools.job.generator, temperature=trainer.evaluation_temperature)
+        self.executor = LocalExecutor(replace(tools.job, generator=generator), tools.policy, chooser)
+        self._tools = tools
+        self._valuer = valuer
         self._episodes = trainer.evaluation_episodes
-        self._store = TrajectoryStore(folder / "evaluations")
+        main = tools.accelerator.is_main_process
+        self._store = TrajectoryStore(folder / "evaluations") if main else None
 
     def evaluate(self, update: int) -> Collected:
         """Run them."""
-        collector = Collector(self.executor, self._seed, "evaluation", self._store)
-        return collector.collect(f"update-{update:06d}", self._episodes)
+        tools = self._tools
+        collector = Collector(self.executor, tools.seed, "evaluation", self._store, tools.accelerator)
+        return collector.collect(f"update-{update:06d}", self._episodes, valuer=self._valuer)

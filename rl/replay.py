@@ -80,6 +80,11 @@ class ReplayBuffer:
         chosen = [self._index[i] for i in rng.integers(len(self._index), size=count)]
         return [Transition(self._episodes[e].trajectory, t) for e, t in chosen]
 
+    def draw(self, count: int, micro_count: int, rng: np.random.Generator) -> list[list[Transition]]:
+        """A `sample` for an optimiser step, divided into micro-batches of `micro_count`."""
+        drawn = self.sample(count, rng)
+        return [drawn[first : first + micro_count] for first in range(0, count, micro_count)]
+
     def state_dict(self) -> dict[str, Any]:
         """Everything as a tree for a checkpoint: the episodes as the bytes of a Parquet file."""
         return {"parquet": np.frombuffer(encode_parquet(self._episodes), dtype=np.uint8)}

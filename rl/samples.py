@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -84,18 +85,24 @@ def batch_samples(policy: Policy, samples: Sequence[Sample]) -> SampleBatch:
 
 
 def step_batches(
-    samples: Sequence[Sample], turns: int, micro_turns: int, rng: np.random.Generator | None
+    samples: Sequence[Sample],
+    turns: int,
+    micro_turns: int,
+    rng: np.random.Generator,
+    epochs: int | None = 1,
 ) -> Iterator[list[list[Sample]]]:
-    """Batches for optimiser steps, each divided into micro-batches.
+    """Batches for optimiser steps, each divided into micro-batches, in a new order every epoch.
 
     Args:
         samples: to be divided.
         turns: about so many for a step.
         micro_turns: about so many for a forward pass.
-        rng: draws the order; None keeps it.
+        rng: draws the orders.
+        epochs: passes over the samples; None goes on for ever (but ends at once without samples).
     """
     rows = [sample.row for sample in samples]
-    for indices in by_size(rows, turns, rng):
+    passes = range(epochs) if epochs is not None else itertools.count() if samples else ()
+    for indices in (indices for _ in passes for indices in by_size(rows, turns, rng)):
         # Rows of similar length side by side, so that little of a micro-batch is padding.
         ordered = sorted(indices, key=lambda index: len(rows[index].ids))
         parts = by_size([rows[index] for index in ordered], micro_turns)

@@ -20,19 +20,24 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..core.checkpoint import CheckpointStore, capture_rng, load_tensors, restore_rng
+from ..core.checkpoint import CheckpointError, CheckpointStore, capture_rng, load_tensors, restore_rng
 from ..core.config import ConfigError
 from ..core.files import atomic_path
 from ..core.ranges import at_least
 from .algorithm import Algorithm
 from .collect import Collected, Collector
 from .policy import Policy
+from .processes import gather
+from .sharding import ShardingAccelerator
 from .watch import CollapseWatch, WatchConfig
 
 log = logging.getLogger(__name__)
 
 WEIGHTS = "policy.safetensors"
 """The trained weights in a run's folders `model` (the last) and `best` (the best evaluated)."""
+
+CRITIC = "critic.safetensors"
+"""Beside them, what the algorithm's critic has learnt, if it has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +70,17 @@ class SingleTrainerConfig:
         at_least(self, 1, "updates", "evaluation_episodes", "checkpoint_every")
         at_least(self, 0, "turns", "evaluate_every", "evaluation_temperature")
 
-    def accelerator(self) -> Accelerator:
-        """What prepares models and optimisers.
+    def check_launch(self) -> None:
+        """Refuse a number of processes that the config does not mean.
 
         Raises:
-            ConfigError: the number of processes is not what the config means.
+            ConfigError: see there.
         """
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if _processes() > 1:
             raise ConfigError("several processes were started, but trainer=single; use trainer=ddp or fsdp")
+
+    def accelerator(self) -> Accelerator:
+        """What the job's processes work together through."""
         return Accelerator(mixed_precision=self.precision, cpu=not torch.cuda.is_available())
 
 
@@ -80,25 +88,41 @@ class SingleTrainerConfig:
 class DDPTrainerConfig(SingleTrainerConfig):
     """Several processes: `torchrun --nproc-per-node=N -m kalie.cli.main train trainer=ddp …`.
 
-    Each process has a copy of the model and collects its own episodes; an update averages over all.
+    Each has a copy of the model, runs its part of the episodes and computes its part of every micro-batch;
+    gradients are added up. What is trained is what one process would train.
     """
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.turns or self.watch.stop:
-            raise ValueError("turns and watch.stop would end one process before another; use updates")
+    def check_launch(self) -> None:
+        """See there."""
+        if _processes() < 2:
+            raise ConfigError(
+                "trainer=ddp and trainer=fsdp need several processes: "
+                "torchrun --nproc-per-node=N -m kalie.cli.main train …"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FSDPTrainerConfig(DDPTrainerConfig):
+    """As ddp, and each process keeps only its part of gradients, optimiser states and trained weights.
+
+    The weights are whole in every process while it samples and computes losses.
+    """
 
     def accelerator(self) -> Accelerator:
         """See there."""
-        if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-            raise ConfigError(
-                "trainer=ddp needs several processes: torchrun --nproc-per-node=N -m kalie.cli.main train …"
-            )
-        return Accelerator(mixed_precision=self.precision, cpu=not torch.cuda.is_available())
+        return ShardingAccelerator(mixed_precision=self.precision, cpu=not torch.cuda.is_available())
 
 
-TrainerConfig: TypeAlias = SingleTrainerConfig | DDPTrainerConfig
-TRAINERS: dict[str, type] = {"single": SingleTrainerConfig, "ddp": DDPTrainerConfig}
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+TrainerConfig: TypeAlias = SingleTrainerConfig | DDPTrainerConfig | FSDPTrainerConfig
+TRAINERS: dict[str, type] = {
+    "single": SingleTrainerConfig,
+    "ddp": DDPTrainerConfig,
+    "fsdp": FSDPTrainerConfig,
+}
 """The choices of the config group `trainer`."""
 
 Log: TypeAlias = Callable[[Mapping[str, float], int], None]
@@ -131,8 +155,8 @@ class Trainer:
         policy: that it improves.
         collector: of the training's episodes.
         evaluate: runs evaluation episodes with the present policy; None for none.
-        folder: of the run: gets `checkpoints`, `model` and `best`.
-        main: whether this process writes.
+        folder: of the run: gets `checkpoints`, `model` and `best`, which the main process writes.
+        accelerator: of the job's processes, if it may have several.
     """
 
     def __init__(
@@ -143,7 +167,7 @@ class Trainer:
         collector: Collector,
         evaluate: Callable[[int], Collected] | None,
         folder: Path,
-        main: bool = True,
+        accelerator: Accelerator | None = None,
     ) -> None:
         self._config = config
         self._algorithm = algorithm
@@ -151,7 +175,8 @@ class Trainer:
         self._collector = collector
         self._evaluate = evaluate
         self._folder = folder
-        self._main = main
+        self._accelerator = accelerator
+        self._main = accelerator is None or accelerator.is_main_process
         self._store = CheckpointStore(folder / "checkpoints")
         self._watch = CollapseWatch(config.watch)
         self._update = 0
@@ -166,6 +191,7 @@ class Trainer:
             progress: called with (updates done, updates in all).
 
         Raises:
+            CheckpointError: there are checkpoints, but none is whole, or not every process sees them.
             NotFiniteError: a loss or gradient is not finite.
             RolloutError: an environment broke its contract, or failed too often.
         """
@@ -187,6 +213,8 @@ class Trainer:
             if progress is not None:
                 progress(self._update, self._config.updates)
         self._write("model")
+        if self._accelerator is not None:
+            self._accelerator.wait_for_everyone()  # whoever goes on finds every file written
         return Outcome(self._update, self._stopped, self._best_return, self._best_update)
 
     def _finished(self) -> bool:
@@ -210,15 +238,22 @@ class Trainer:
         return {f"evaluation/{k.removeprefix('rollout/')}": v for k, v in metrics.items()}
 
     def _write(self, name: str) -> None:
-        if self._main:
-            save_weights(self._policy.trained(), self._folder / name / WEIGHTS)
+        if not self._main:
+            return
+        save_weights(self._policy.trained(), self._folder / name / WEIGHTS)
+        if self._algorithm.valuer is not None:
+            save_weights(self._algorithm.valuer.module.state_dict(), self._folder / name / CRITIC)
 
     def _save(self) -> None:
+        state = self.state_dict()  # to which every process may have a part
         if self._main:
-            self._store.save(self._update, self.state_dict())
+            self._store.save(self._update, state)
 
     def _resume(self) -> None:
         newest = self._store.load_newest()
+        step = -1 if newest is None else newest.step
+        if self._accelerator is not None and set(gather(self._accelerator, step)) != {step}:
+            raise CheckpointError(f"{self._folder}: every process must see its checkpoints; share the folder")
         if newest is not None:
             self.load_state_dict(newest.state)
 

@@ -27,6 +27,7 @@ from ..policy import Policy, Scores
 from ..prompts import Ids, Prompt
 from ..replay import ReplayBuffer, Transition
 from ..transitions import experience, response_row, shown_prompt
+from ..values import UtteranceValuer
 
 # ------------------------------------------------------------------ config
 
@@ -149,10 +150,21 @@ class Actor(nn.Module):
 # ------------------------------------------------------------------ algorithm
 
 
+class Drawn(NamedTuple):
+    """A transition of the replay buffer, and what a fresh utterance in its state is drawn with."""
+
+    transition: Transition
+    rng: np.random.Generator
+
+
+def _count(part: Sequence[Drawn]) -> float:
+    return float(len(part))
+
+
 class Archer:
     """A critic of utterances and a token-level actor."""
 
-    needs: ClassVar[tuple[Capability, ...]] = ("token_ids", "own_weights")
+    needs: ClassVar[tuple[Capability, ...]] = ("token_ids", "log_probs", "own_weights")
     counts_turns = False
 
     def __init__(self, config: ArcherConfig, tools: Tools) -> None:
@@ -162,6 +174,7 @@ class Archer:
         critic = UtteranceCritic(config.critic, len(policy.tokenizer), policy.pad, tools.seed)
         self.critic = critic.to(policy.device)
         self.target = target_of(self.critic)
+        self.valuer = UtteranceValuer(self.target, policy, config.micro_turns)
         self._critic_learner = Learner(self.critic, config.critic_optimizer, tools.accelerator)
         self._actor = Actor(policy, tools.seed)
         self._learner = Learner(self._actor, config.optimizer, tools.accelerator)
@@ -184,34 +197,34 @@ class Archer:
         self._generator.restart()
         rng = tools.rng("archer", update)
         parts = [self._critic_step(rng) for _ in range(config.critic_steps)]
-        figures = {f"critic/{name}": value for name, value in mean_metrics(parts).items()}
+        figures = mean_metrics(parts, "critic/")
         if update >= config.warmup:
             parts = [self._actor_step(rng) for _ in range(config.actor_steps)]
-            figures |= {f"policy/{name}": value for name, value in mean_metrics(parts).items()}
+            figures |= mean_metrics(parts, "policy/")
         return {"learning_rate": rate, "replay/turns": float(len(self.buffer)), **figures}
 
-    def _draw(self, rng: np.random.Generator) -> list[list[Transition]]:
+    def _draw(self, rng: np.random.Generator) -> list[list[Drawn]]:
         config = self._config
         drawn = self.buffer.sample(config.step_turns, rng)
+        items = [Drawn(*both) for both in zip(drawn, rng.spawn(len(drawn)), strict=True)]
         size = config.micro_turns
-        return [drawn[first : first + size] for first in range(0, len(drawn), size)]
+        return [items[first : first + size] for first in range(0, len(items), size)]
 
-    def _fresh(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> list[Ids]:
+    def _fresh(self, prompts: Sequence[Prompt], part: Sequence[Drawn]) -> list[Ids]:
         """An utterance of the present actor in each state."""
-        return [response.ids for response in respond_all(self._generator, prompts, rng.spawn(len(prompts)))]
+        rngs = [one.rng for one in part]
+        return [response.ids for response in respond_all(self._generator, prompts, rngs)]
 
     def _critic_step(self, rng: np.random.Generator) -> dict[str, float]:
-        metrics = self._critic_learner.step(
-            self._draw(rng), lambda part: self._critic_loss(part, rng), lambda part: float(len(part))
-        )
+        metrics = self._critic_learner.step(self._draw(rng), self._critic_loss, _count)
         polyak(self.target, self.critic, self._config.tau)
         return metrics
 
-    def _critic_loss(self, part: Sequence[Transition], rng: np.random.Generator) -> Loss:
+    def _critic_loss(self, part: Sequence[Drawn]) -> Loss:
         config, policy = self._config, self._tools.policy
-        data = experience(policy, part, config.cap_is_terminal)
+        data = experience(policy, [one.transition for one in part], config.cap_is_terminal)
         states = [prompt.ids for prompt in data.prompts]
-        fresh = self._fresh(data.prompts, rng)
+        fresh = self._fresh(data.prompts, part)
         device = policy.device
         with torch.no_grad():
             next_v = self.target([prompt.ids for prompt in data.following], None).v
@@ -220,19 +233,17 @@ class Archer:
         values: UtteranceValues = self._critic_learner.module(states, data.utterances)
         out = critic_loss(values, q_targets, v_targets)
         metrics = {"q_loss": out.q_loss, "v_loss": out.v_loss, "v": values.v.mean(), "q": values.q.mean()}
-        return Loss(out.loss, float(len(part)), metrics)
+        return Loss(out.loss, _count(part), metrics)
 
     def _actor_step(self, rng: np.random.Generator) -> dict[str, float]:
         self._generator.restart()  # the step before has changed the weights
-        return self._learner.step(
-            self._draw(rng), lambda part: self._actor_loss(part, rng), lambda part: float(len(part))
-        )
+        return self._learner.step(self._draw(rng), self._actor_loss, _count)
 
-    def _actor_loss(self, part: Sequence[Transition], rng: np.random.Generator) -> Loss:
+    def _actor_loss(self, part: Sequence[Drawn]) -> Loss:
         config, tools = self._config, self._tools
         window = tools.policy.config.window
-        prompts = [shown_prompt(one.trajectory, one.index, window) for one in part]
-        fresh = self._fresh(prompts, rng)
+        prompts = [shown_prompt(one.trajectory, one.index, window) for one, _ in part]
+        fresh = self._fresh(prompts, part)
         advantages = self.advantages(prompts, fresh)
         batch = tools.policy.batch([response_row(p, ids) for p, ids in zip(prompts, fresh, strict=True)])
         scores, baseline = self._learner.module(batch, tools.temperature)
@@ -243,13 +254,13 @@ class Archer:
             "advantage_spread": advantages.std(correction=0),
         }
         # Without the baseline its head still takes part, with no effect, so that every weight has a gradient.
-        return Loss(out.loss + out.baseline_loss + 0.0 * baseline.sum(), float(len(part)), metrics)
+        return Loss(out.loss + out.baseline_loss + 0.0 * baseline.sum(), _count(part), metrics)
 
     @torch.no_grad()
     def advantages(self, prompts: Sequence[Prompt], utterances: Sequence[Ids]) -> Tensor:
-        """A(s, a) = min Q - min V under the critic, (B,)."""
+        """A(s, a) under the critic, (B,)."""
         values: UtteranceValues = self.critic([prompt.ids for prompt in prompts], utterances)
-        return values.q.min(dim=0).values - values.v.min(dim=0).values
+        return values.advantages
 
     # ---------------------------------------------------------------- state
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from ..policy import Scores
 from ..replay import ReplayBuffer, Transition
 from ..store import TrajectoryStore
 from ..transitions import experience, response_row, shown_prompt
+from ..values import UtteranceValuer
 from .archer import td_targets
 
 # ------------------------------------------------------------------ config
@@ -132,6 +132,7 @@ class OfflineArcher:
         critic = UtteranceCritic(config.critic, len(policy.tokenizer), policy.pad, tools.seed)
         self.critic = critic.to(policy.device)
         self.target = target_of(self.critic)
+        self.valuer = UtteranceValuer(self.target, policy, config.micro_turns)
         self._critic_learner = Learner(self.critic, config.critic_optimizer, tools.accelerator)
         self._learner = Learner(policy, config.optimizer, tools.accelerator)
         self._data: ReplayBuffer | None = None
@@ -150,22 +151,16 @@ class OfflineArcher:
         self._critic_learner.set_rate(update, tools.updates)
         rate = self._learner.set_rate(update, tools.updates)
         rng = tools.rng("archer_offline", update)
+        assert self._data is not None  # noqa: S101  collect comes first
         critic_parts, actor_parts = [], []
         for _ in range(config.steps):
-            batch = self._draw(rng)
+            batch = self._data.draw(config.step_turns, config.micro_turns, rng)
             critic_parts.append(self._critic_learner.step(batch, self._critic_loss, _count))
             polyak(self.target, self.critic, config.tau)
             if update >= config.warmup:
                 actor_parts.append(self._learner.step(batch, self._actor_loss, _count))
-        figures = {f"critic/{name}": value for name, value in mean_metrics(critic_parts).items()}
-        figures |= {f"policy/{name}": value for name, value in mean_metrics(actor_parts).items()}
+        figures = mean_metrics(critic_parts, "critic/") | mean_metrics(actor_parts, "policy/")
         return {"learning_rate": rate, **figures}
-
-    def _draw(self, rng: np.random.Generator) -> list[list[Transition]]:
-        assert self._data is not None  # noqa: S101  collect comes first
-        drawn = self._data.sample(self._config.step_turns, rng)
-        size = self._config.micro_turns
-        return [drawn[first : first + size] for first in range(0, len(drawn), size)]
 
     def _critic_loss(self, part: Sequence[Transition]) -> Loss:
         config, policy = self._config, self._tools.policy
@@ -186,8 +181,8 @@ class OfflineArcher:
         prompts = [shown_prompt(one.trajectory, one.index, window) for one in part]
         utterances = [one.turn.response_ids for one in part]
         with torch.no_grad():
-            values = self.critic([prompt.ids for prompt in prompts], utterances)
-            advantages = values.q.min(dim=0).values - values.v.min(dim=0).values
+            values: UtteranceValues = self.critic([prompt.ids for prompt in prompts], utterances)
+        advantages = values.advantages
         rows = [response_row(prompt, ids) for prompt, ids in zip(prompts, utterances, strict=True)]
         batch = policy.batch(rows)
         scores: Scores = self._learner.module(batch)

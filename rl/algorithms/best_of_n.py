@@ -17,10 +17,11 @@ from ...core.ranges import at_least
 from ..algorithm import Tools
 from ..decoder import Response
 from ..executors import LocalExecutor
-from ..generation import Capability, Generator, make_generator, respond_all
+from ..generation import Capability, Generator, GeneratorConfig, make_generator, respond_all
 from ..learner import mean_metrics
+from ..policy import Policy
 from ..prompts import Ids, Prompt
-from .archer import Archer, ArcherConfig
+from .archer import Archer, ArcherConfig, Drawn
 
 # ------------------------------------------------------------------ config
 
@@ -98,6 +99,12 @@ class BestOfN:
         return responses[best(self._critic, self._prompts.pop(slot), [one.ids for one in responses])]
 
 
+def make_chooser(config: GeneratorConfig, policy: Policy, critic: nn.Module, samples: int) -> BestOfN:
+    """A generator of the best of `samples` responses, as many at a time as a plain one of that config."""
+    wide = replace(config, slots=config.slots * samples)
+    return BestOfN(make_generator(wide, policy), critic, samples)
+
+
 @torch.no_grad()
 def best(critic: nn.Module, prompt: Prompt, utterances: Sequence[Ids]) -> int:
     """The index of the utterance with the largest min_k Q_k."""
@@ -115,8 +122,7 @@ class BestOfNChooser(Archer):
 
     def __init__(self, config: BestOfNConfig, tools: Tools) -> None:
         super().__init__(config.critic, tools)
-        wide = replace(tools.job.generator, slots=tools.job.generator.slots * config.samples)
-        self.chooser = BestOfN(make_generator(wide, tools.policy), self.target, config.samples)
+        self.chooser = make_chooser(tools.job.generator, tools.policy, self.target, config.samples)
         tools.collector.use(LocalExecutor(tools.job, tools.policy, self.chooser))
 
     def update(self, update: int) -> dict[str, float]:
@@ -125,8 +131,9 @@ class BestOfNChooser(Archer):
         self._critic_learner.set_rate(update, self._tools.updates)
         rng = self._tools.rng("best_of_n", update)
         parts = [self._critic_step(rng) for _ in range(self._config.critic_steps)]
-        return {f"critic/{name}": value for name, value in mean_metrics(parts).items()}
+        return mean_metrics(parts, "critic/")
 
-    def _fresh(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> list[Ids]:
+    def _fresh(self, prompts: Sequence[Prompt], part: Sequence[Drawn]) -> list[Ids]:
         """The chosen utterance in each state."""
-        return [response.ids for response in respond_all(self.chooser, prompts, rng.spawn(len(prompts)))]
+        rngs = [one.rng for one in part]
+        return [response.ids for response in respond_all(self.chooser, prompts, rngs)]

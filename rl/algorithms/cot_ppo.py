@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...core.ranges import above, at_least, within
-from ..advantages import gae, whiten
+from ..advantages import estimate
 from ..algorithm import Tools
 from ..batches import TokenBatch
 from ..critic import ActorCritic, Judged
@@ -27,7 +27,7 @@ from ..losses import clipped_policy_loss, clipped_value_loss, kl_to_reference
 from ..markers import ACTION_MARKER, action_start, token_weights
 from ..samples import Numbers, Sample, batch_samples, make_samples, step_batches, turns_of
 from ..types import Trajectory
-from ..values import explained_variance, state_values
+from ..values import StateValuer
 
 # ------------------------------------------------------------------ config
 
@@ -152,6 +152,7 @@ class CoTPPO:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(tools.seed)
             self._actor_critic = ActorCritic(tools.policy, config.value_hidden, per="turn")
+        self.valuer = StateValuer(self._actor_critic, config.micro_turns)
         if config.kl_coefficient:
             tools.policy.keep_reference()
         self._learner = Learner(self._actor_critic, config.optimizer, tools.accelerator)
@@ -161,32 +162,19 @@ class CoTPPO:
 
     def collect(self, update: int) -> dict[str, float]:
         """Run episodes; value their turns; whiten the advantages of all."""
-        config = self._config
-        collected = self._tools.collector.collect(f"train-{update:06d}", config.episodes, config.turns)
+        config, tools = self._config, self._tools
+        name = f"train-{update:06d}"
+        collected = tools.collector.collect(name, config.episodes, config.turns, self.valuer)
         trajectories = [item.trajectory for item in collected.finished]
-        values = state_values(self._actor_critic, trajectories, self._tools.temperature, config.micro_turns)
-        estimates = [
-            gae(
-                [turn.reward for turn in one.turns],
-                value[:-1],
-                float(value[-1]),
-                one.turns[-1].terminated,
-                config.gamma,
-                config.gae_lambda,
-            )
-            for one, value in zip(trajectories, values, strict=True)
+        rewards = [np.array([turn.reward for turn in one.turns]) for one in trajectories]
+        ended = [one.turns[-1].terminated for one in trajectories]
+        estimates = estimate(rewards, collected.values, ended, config.gamma, config.gae_lambda)
+        self._samples = [
+            sample
+            for one, numbers in zip(trajectories, estimates.episodes, strict=True)
+            for sample in make_samples(one, tools.window, numbers, self._per_token(one))
         ]
-        whitened = whiten(np.concatenate([estimate.advantages for estimate in estimates]))
-        ends = np.cumsum([len(estimate.advantages) for estimate in estimates])[:-1]
-        self._samples = []
-        for one, value, estimate, advantage in zip(
-            trajectories, values, estimates, np.split(whitened, ends), strict=True
-        ):
-            per_turn = {"advantage": advantage, "return": estimate.returns, "old_value": value[:-1]}
-            self._samples += make_samples(one, self._tools.window, per_turn, self._per_token(one))
-        returns = np.concatenate([estimate.returns for estimate in estimates])
-        known = np.concatenate([value[:-1] for value in values])
-        return {**collected.metrics, "value/explained_variance": explained_variance(known, returns)}
+        return {**collected.metrics, "value/explained_variance": estimates.explained_variance}
 
     def _per_token(self, trajectory: Trajectory) -> dict[str, Sequence[Numbers]]:
         config, policy = self._config, self._tools.policy
@@ -205,14 +193,10 @@ class CoTPPO:
         config, tools = self._config, self._tools
         rate = self._learner.set_rate(update, tools.updates)
         rng = tools.rng("cot_ppo", update)
-        batches = (
-            items
-            for _ in range(config.epochs)
-            for items in step_batches(self._samples, config.step_turns, config.micro_turns, rng)
-        )
+        batches = step_batches(self._samples, config.step_turns, config.micro_turns, rng, config.epochs)
         parts = self._learner.run(batches, self._loss, turns_of)
-        figures = {f"policy/{name}": value for name, value in mean_metrics(parts).items()}
-        return {"learning_rate": rate, "policy/first_drift": parts[0].get("drift", 0.0), **figures}
+        first = parts[0].get("drift", 0.0)
+        return {"learning_rate": rate, "policy/first_drift": first, **mean_metrics(parts, "policy/")}
 
     def _loss(self, samples: list[Sample]) -> Loss:
         policy, temperature = self._tools.policy, self._tools.temperature

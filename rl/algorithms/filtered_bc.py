@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -11,12 +12,11 @@ import numpy as np
 from ...core.ranges import at_least, within
 from ..algorithm import Tools
 from ..generation import Capability
-from ..learner import Learner, Loss, OptimizerConfig, mean_metrics
-from ..policy import Scores
+from ..learner import Learner, OptimizerConfig, mean_metrics
 from ..replay import ReplayBuffer
 from ..rollout import Finished
-from ..samples import Sample, batch_samples, make_samples, step_batches, tokens_of
-from .sft import cloning_loss
+from ..samples import make_samples, step_batches
+from .sft import clone
 
 # ------------------------------------------------------------------ config
 
@@ -71,6 +71,7 @@ class FilteredBC:
 
     needs: ClassVar[tuple[Capability, ...]] = ("token_ids", "own_weights")
     counts_turns = False
+    valuer = None
 
     def __init__(self, config: FilteredBCConfig, tools: Tools) -> None:
         self._config = config
@@ -92,17 +93,9 @@ class FilteredBC:
         samples = [s for item in best for s in make_samples(item.trajectory, tools.window)]
         figures = {"learning_rate": rate, "bc/kept_episodes": float(len(best))}
         rng = tools.rng("filtered_bc", update)
-        batches: list[list[list[Sample]]] = []
-        while samples and len(batches) < config.steps:
-            batches += step_batches(samples, config.step_turns, config.micro_turns, rng)
-        parts = self._learner.run(batches[: config.steps], self._loss, tokens_of)
-        return figures | {f"bc/{name}": value for name, value in mean_metrics(parts).items()}
-
-    def _loss(self, samples: list[Sample]) -> Loss:
-        batch = batch_samples(self._tools.policy, samples)
-        scores: Scores = self._learner.module(batch.tokens)
-        out = cloning_loss(scores.log_probs)
-        return Loss(out.loss, tokens_of(samples), {"perplexity": out.perplexity})
+        batches = step_batches(samples, config.step_turns, config.micro_turns, rng, epochs=None)
+        parts = clone(self._learner, tools.policy, itertools.islice(batches, config.steps))
+        return figures | mean_metrics(parts, "bc/")
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser, remembered episodes, place in the stream."""

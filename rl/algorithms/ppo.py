@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...core.ranges import above, at_least, within
-from ..advantages import gae, whiten
+from ..advantages import estimate
 from ..algorithm import Tools
 from ..critic import ActorCritic, Judged
 from ..generation import Capability
@@ -22,7 +22,7 @@ from ..learner import Learner, Loss, OptimizerConfig, mean_metrics
 from ..losses import clipped_policy_loss, clipped_value_loss
 from ..samples import Numbers, Sample, batch_samples, make_samples, step_batches, tokens_of
 from ..types import Trajectory
-from ..values import explained_variance, state_values
+from ..values import StateValuer
 
 # ------------------------------------------------------------------ config
 
@@ -126,6 +126,7 @@ class PPO:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(tools.seed)
             self._actor_critic = ActorCritic(tools.policy, config.value_hidden, per="token")
+        self.valuer = StateValuer(self._actor_critic, config.micro_turns)
         if config.kl_coefficient:
             tools.policy.keep_reference()
         self._learner = Learner(self._actor_critic, config.optimizer, tools.accelerator)
@@ -136,32 +137,18 @@ class PPO:
     def collect(self, update: int) -> dict[str, float]:
         """Run episodes; value their tokens; whiten the advantages of all."""
         config, tools = self._config, self._tools
-        collected = tools.collector.collect(f"train-{update:06d}", config.episodes, config.turns)
+        name = f"train-{update:06d}"
+        collected = tools.collector.collect(name, config.episodes, config.turns, self.valuer)
         trajectories = [item.trajectory for item in collected.finished]
-        values = state_values(self._actor_critic, trajectories, tools.temperature, config.micro_turns)
-        penalties = [self._penalties(one) for one in trajectories]
-        estimates = [
-            gae(
-                token_rewards(one, penalty),
-                value[:-1],
-                float(value[-1]),
-                one.turns[-1].terminated,
-                config.gamma,
-                config.gae_lambda,
-            )
-            for one, value, penalty in zip(trajectories, values, penalties, strict=True)
+        rewards = [token_rewards(one, self._penalties(one)) for one in trajectories]
+        ended = [one.turns[-1].terminated for one in trajectories]
+        estimates = estimate(rewards, collected.values, ended, config.gamma, config.gae_lambda)
+        self._samples = [
+            sample
+            for one, numbers in zip(trajectories, estimates.episodes, strict=True)
+            for sample in make_samples(one, tools.window, per_token=by_turn(one, numbers))
         ]
-        whitened = whiten(np.concatenate([estimate.advantages for estimate in estimates]))
-        ends = np.cumsum([len(estimate.advantages) for estimate in estimates])[:-1]
-        self._samples = []
-        for one, value, estimate, advantage in zip(
-            trajectories, values, estimates, np.split(whitened, ends), strict=True
-        ):
-            per_token = {"advantage": advantage, "return": estimate.returns, "old_value": value[:-1]}
-            self._samples += make_samples(one, tools.window, per_token=by_turn(one, per_token))
-        returns = np.concatenate([estimate.returns for estimate in estimates])
-        known = np.concatenate([value[:-1] for value in values])
-        return {**collected.metrics, "value/explained_variance": explained_variance(known, returns)}
+        return {**collected.metrics, "value/explained_variance": estimates.explained_variance}
 
     def _penalties(self, trajectory: Trajectory) -> Numbers | None:
         """c_kl (log pi - log pi_ref) of each response token."""
@@ -181,14 +168,10 @@ class PPO:
         config, tools = self._config, self._tools
         rate = self._learner.set_rate(update, tools.updates)
         rng = tools.rng("ppo", update)
-        batches = (
-            items
-            for _ in range(config.epochs)
-            for items in step_batches(self._samples, config.step_turns, config.micro_turns, rng)
-        )
+        batches = step_batches(self._samples, config.step_turns, config.micro_turns, rng, config.epochs)
         parts = self._learner.run(batches, self._loss, tokens_of)
-        figures = {f"policy/{name}": value for name, value in mean_metrics(parts).items()}
-        return {"learning_rate": rate, "policy/first_drift": parts[0].get("drift", 0.0), **figures}
+        first = parts[0].get("drift", 0.0)
+        return {"learning_rate": rate, "policy/first_drift": first, **mean_metrics(parts, "policy/")}
 
     def _loss(self, samples: list[Sample]) -> Loss:
         batch = batch_samples(self._tools.policy, samples)

@@ -79,6 +79,7 @@ class Reinforce:
     """Policy gradient without a critic."""
 
     needs: ClassVar[tuple[Capability, ...]] = ("token_ids", "own_weights")
+    valuer = None
 
     def __init__(self, config: ReinforceConfig, tools: Tools) -> None:
         self._config = config
@@ -113,7 +114,7 @@ class Reinforce:
             self._samples, config.step_turns, config.micro_turns, tools.rng("reinforce", update)
         )
         parts = self._learner.run(batches, self._loss, turns_of)
-        return {"learning_rate": rate, **{f"policy/{k}": v for k, v in mean_metrics(parts).items()}}
+        return {"learning_rate": rate, **mean_metrics(parts, "policy/")}
 
     def _loss(self, samples: list[Sample]) -> Loss:
         config, policy = self._config, self._tools.policy

@@ -5,7 +5,8 @@ L = -mean over response tokens of log pi(token | what came before it)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -16,11 +17,12 @@ from torch import Tensor
 from ...core.ranges import at_least, within
 from ..algorithm import Tools
 from ..collect import rollout_metrics
-from ..demonstrations import demonstrate, demonstrator
+from ..demonstrations import demonstrate
+from ..envs.cast import cast
 from ..executors import Usage
 from ..generation import Capability
 from ..learner import Learner, Loss, OptimizerConfig, mean_metrics
-from ..policy import Scores
+from ..policy import Policy, Scores
 from ..rollout import Finished, episodes
 from ..samples import Sample, batch_samples, make_samples, step_batches, tokens_of
 from ..store import TrajectoryStore
@@ -79,6 +81,20 @@ def cloning_loss(log_probs: Tensor) -> CloningLoss:
     return CloningLoss(loss, loss.detach().exp())
 
 
+def clone(
+    learner: Learner, policy: Policy, batches: Iterable[Sequence[list[Sample]]]
+) -> list[dict[str, float]]:
+    """An optimiser step of `cloning_loss` for each batch of micro-batches; their metrics."""
+
+    def loss(samples: list[Sample]) -> Loss:
+        batch = batch_samples(policy, samples)
+        scores: Scores = learner.module(batch.tokens)
+        out = cloning_loss(scores.log_probs)
+        return Loss(out.loss, tokens_of(samples), {"perplexity": out.perplexity})
+
+    return learner.run(batches, loss, tokens_of)
+
+
 # ------------------------------------------------------------------ algorithm
 
 
@@ -87,6 +103,7 @@ class SFT:
 
     needs: ClassVar[tuple[Capability, ...]] = ()
     counts_turns = False
+    valuer = None
 
     def __init__(self, config: SFTConfig, tools: Tools) -> None:
         self._config = config
@@ -109,7 +126,7 @@ class SFT:
         config, tools = self._config, self._tools
         if config.data is not None:
             return list(TrajectoryStore(config.data).read())
-        player = demonstrator(tools.env, config.misread, config.misjudge)
+        player = cast(tools.env).demonstrator(config.misread, config.misjudge)
         env = tools.job.make_env()
         wanted = episodes(tools.seed, "demonstrations", 0, config.episodes)
         played = list(demonstrate(env, player, tools.policy, wanted, tools.job.env))
@@ -118,29 +135,14 @@ class SFT:
 
     def update(self, update: int) -> dict[str, float]:
         """Some optimiser steps over random turns."""
-        rate = self._learner.set_rate(update, self._tools.updates)
-        self._tools.policy.train()
-        metrics = [self._step(items) for items in self._batches(update)]
-        self._tools.policy.eval()
-        return {"learning_rate": rate, **{f"sft/{k}": v for k, v in mean_metrics(metrics).items()}}
-
-    def _batches(self, update: int) -> list[list[list[Sample]]]:
-        """This update's part of an endless sequence of shuffled passes."""
-        config = self._config
-        rng = self._tools.rng("sft", update)
-        found: list[list[list[Sample]]] = []
-        while len(found) < config.steps:
-            found += step_batches(self._samples, config.step_turns, config.micro_turns, rng)
-        return found[: config.steps]
-
-    def _step(self, items: Sequence[list[Sample]]) -> dict[str, float]:
-        return self._learner.step(items, self._loss, tokens_of)
-
-    def _loss(self, samples: list[Sample]) -> Loss:
-        batch = batch_samples(self._tools.policy, samples)
-        scores: Scores = self._learner.module(batch.tokens)
-        out = cloning_loss(scores.log_probs)
-        return Loss(out.loss, tokens_of(samples), {"perplexity": out.perplexity})
+        config, tools = self._config, self._tools
+        rate = self._learner.set_rate(update, tools.updates)
+        rng = tools.rng("sft", update)
+        batches = step_batches(self._samples, config.step_turns, config.micro_turns, rng, epochs=None)
+        tools.policy.train()
+        parts = clone(self._learner, tools.policy, itertools.islice(batches, config.steps))
+        tools.policy.eval()
+        return {"learning_rate": rate, **mean_metrics(parts, "sft/")}
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and optimiser; demonstrations come from the seed again."""

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
 import kalie.conf
+from kalie.cli.eval import training_of
 from kalie.cli.main import main
 from kalie.cli.train import VERB, TrainConfig, run_name
 from kalie.core.checkpoint import load_tensors
-from kalie.core.config import ConfigError
+from kalie.core.config import TARGET, ConfigError, target_name
+from kalie.rl.algorithms.sft import SFTConfig
 from kalie.rl.models import MODELS
-from kalie.rl.registry import ALGORITHMS
+from kalie.rl.policy import Policy
+from kalie.rl.registry import ALGORITHMS, load_valuer
+from kalie.rl.store import TrajectoryStore
+from kalie.rl.trainer import CRITIC
 
 SCHEMA = VERB.schema("train")
 RECIPES = sorted(
@@ -68,9 +77,15 @@ def test_every_choice_of_model_and_algorithm_composes() -> None:
     [
         (["model=tiny_lm"], "env=number_line shows images"),
         (["env=manipulation", "model=tiny_lm"], "env=manipulation shows images"),
-        (["generator=openai"], "does not give the own weights that algorithm=cot_ppo needs"),
-        (["algorithm=archer", "generator=openai"], "that algorithm=archer needs"),
+        (["generator=openai"], r"model\.lora_rank=0"),
+        (["generator=openai", "generator.weights=server"], "not give the own weights that algorithm=cot_ppo"),
+        (
+            ["algorithm=archer", "generator=openai", "generator.log_probs=none"],
+            "log probs that algorithm=archer",
+        ),
         (["executor=ray"], r"set algorithm\.episodes"),
+        (["executor.processes=2"], r"executor\.processes.*set algorithm\.episodes"),
+        (["algorithm=best_of_n", "executor.processes=2"], r"use executor=local executor\.processes=1"),
         (["algorithm=best_of_n", "executor=ray"], "use executor=local"),
         (["task=sweep"], "only env=manipulation has tasks"),
         (["env=manipulation", "task=sweap"], "must be sweep, drawer"),
@@ -82,6 +97,34 @@ def test_every_choice_of_model_and_algorithm_composes() -> None:
 def test_when_parts_do_not_go_together_expect_a_config_error(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SCHEMA.compose(overrides)
+
+
+def test_the_large_job_composes() -> None:
+    command = (
+        "algorithm=archer env=guess_my_city model=qwen2_5_1_5b generator=openai executor=ray trainer=fsdp"
+    )
+    config = SCHEMA.compose(command.split())
+    assert config.model.source == "Qwen/Qwen2.5-1.5B-Instruct"
+    assert config.generator.weights == "adapter"
+
+
+@pytest.mark.parametrize(
+    ("trainer", "processes", "message"),
+    [("single", "2", "use trainer=ddp or fsdp"), ("ddp", "1", "torchrun"), ("fsdp", "1", "torchrun")],
+)
+def test_when_the_processes_are_not_those_of_the_trainer_expect_an_error_and_no_run(
+    trainer: str,
+    processes: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    assert main([*SFT, f"trainer={trainer}"]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_a_run_is_named_after_what_is_trained_not_where_it_is_written() -> None:
@@ -115,6 +158,75 @@ def test_the_same_command_finds_its_finished_run_and_eval_measures_it(
     assert expert["value"] == 1.0
     assert main(["eval", "run=nowhere"]) == 2
     assert "no run of kalie train" in capsys.readouterr().err
+
+
+BEST_OF_2 = [
+    "train",
+    "algorithm=best_of_n",
+    *TINY,
+    "algorithm.samples=2",
+    "algorithm.critic.episodes=3",
+    "algorithm.critic.critic_steps=1",
+    "algorithm.critic.critic.hidden=32",
+    "trainer.updates=1",
+    "trainer.evaluate_every=1",
+    "run.name=chooser",
+]
+
+
+@pytest.fixture(scope="module")
+def chooser(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of best_of_n."""
+    folder = tmp_path_factory.mktemp("best_of_n")
+    assert main([*BEST_OF_2, f"run.outputs={folder}"]) == 0
+    return folder / "train" / "chooser"
+
+
+def test_the_saved_critic_is_the_one_whose_values_were_stored(chooser: Path) -> None:
+    trained = training_of(chooser)
+    policy = Policy.load(trained.model, trained.seed)
+    valuer = load_valuer(trained.algorithm, policy, chooser / "model" / CRITIC)
+    assert valuer is not None
+    (path,) = (chooser / "evaluations").glob("*000001.parquet")
+    stored = [value for one in pq.read_table(path)["values"].to_pylist() for value in one]
+    played = [item.trajectory for item in TrajectoryStore(path.parent).read([path.stem])]
+    assert stored == [np.float32(value) for values in valuer.values(played) for value in values[:-1]]
+
+
+def test_eval_of_best_of_n_lets_the_critic_choose_unless_told_otherwise(
+    chooser: Path, tmp_path: Path
+) -> None:
+    said = {}
+    for samples in (0, 1, 3):
+        name = f"output.name=of{samples}"
+        more = [f"samples={samples}", "temperature=-1", "episodes=4", "references=false", name]
+        assert main(["eval", f"run={chooser}", f"output.outputs={tmp_path}", *more]) == 0
+        table = pq.read_table(tmp_path / "eval" / f"of{samples}" / "episodes" / "agent.parquet")
+        said[samples] = table["response"].to_pylist()
+        assert table["values"].null_count == 0
+    assert said[0] != said[1]
+    assert said[0] != said[3]
+
+
+def test_when_there_is_nothing_to_choose_by_expect_a_config_error(
+    chooser: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "sft"
+    shutil.copytree(chooser, other)
+    config = other / "config.yaml"
+    plain = yaml.safe_load(config.read_text("utf-8"))
+    config.write_text(yaml.safe_dump({**plain, "algorithm": {TARGET: target_name(SFTConfig)}}))
+    for run, more, message in (
+        (chooser, "temperature=0", "2 samples to choose from would be all alike"),
+        (other, "samples=4", "algorithm=sft has no critic of utterances"),
+    ):
+        assert main(["eval", f"run={run}", more, f"output.outputs={tmp_path}"]) == 2
+        assert message in capsys.readouterr().err
+    (chooser / "model" / CRITIC).rename(chooser / "model" / "kept")
+    assert main(["eval", f"run={chooser}", f"output.outputs={tmp_path}"]) == 2
+    (chooser / "model" / "kept").rename(chooser / "model" / CRITIC)
+    assert "holds no model/critic.safetensors" in capsys.readouterr().err
+    assert not (tmp_path / "eval").exists()
 
 
 @pytest.mark.slow

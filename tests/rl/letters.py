@@ -8,9 +8,15 @@ import gymnasium
 import numpy as np
 
 from kalie.rl.envs.base import EnvironmentFailure, ObservationSpace, Step, TextSpace
+from kalie.rl.images import Image
 from kalie.rl.types import Observation
 
 LETTERS = "abcd"
+
+
+def asks(letter: int, images: tuple[Image, ...] = ()) -> Observation:
+    """What shows a letter."""
+    return Observation(f"say {4 * LETTERS[letter]}", images)
 
 
 class LettersEnv(gymnasium.Env[Observation, str]):
@@ -67,4 +73,4 @@ class LettersEnv(gymnasium.Env[Observation, str]):
     def _observe(self) -> Observation:
         size = self.image_size
         image = np.full((size, size, 3), 40 + 50 * self.letter, dtype=np.uint8)
-        return Observation(f"say {4 * LETTERS[self.letter]}", (image,) if size else ())
+        return asks(self.letter, (image,) if size else ())

@@ -89,7 +89,7 @@ def test_expectiles_and_weights_match_hand_computation() -> None:
 
 
 def test_the_target_moves_by_tau_and_starts_equal() -> None:
-    online = nn.Linear(2, 1)
+    online: Any = nn.Linear(2, 1)
     target: Any = target_of(online)
     start = online.weight.detach().clone()
     assert torch.equal(target.weight, start)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,11 @@ import torch
 from kalie.core.config import ConfigError
 from kalie.core.loggers import MissingPackageError
 from kalie.rl.env_host import MakeEnv
+from kalie.rl.envs.number_line import NumberLineConfig
+from kalie.rl.envs.registry import make_env
 from kalie.rl.executors import (
     Executor,
+    ExecutorConfig,
     LocalExecutor,
     LocalExecutorConfig,
     RayExecutorConfig,
@@ -45,9 +50,9 @@ def needs_ray(test: Callable[..., None]) -> Callable[..., None]:
     return pytest.mark.slow(missing(test))
 
 
-def job(make_env: MakeEnv = LettersEnv) -> RolloutJob:
+def job(env: MakeEnv = LettersEnv) -> RolloutJob:
     generator = HFGeneratorConfig(slots=3, max_new_tokens=6)
-    return RolloutJob(MODEL, 0, generator, RolloutConfig(failure_share=0.5), make_env, "letters")
+    return RolloutJob(MODEL, 0, generator, RolloutConfig(failure_share=0.5), env, "letters")
 
 
 def run(executor: Executor, count: int = 10) -> list[Any]:
@@ -138,8 +143,55 @@ def test_when_workers_keep_dying_expect_an_error(cluster: None, tmp_path: Path) 
 
     config = RayExecutorConfig(workers=1, replacements=1)
     executor = make_executor(config, job(lambda: Dies(tmp_path / "mark")), moved_policy())
-    with pytest.raises(RolloutError, match="2 Ray workers died"):
+    with pytest.raises(RolloutError, match="2 workers died"):
         run(executor)
+
+
+line = partial(make_env, NumberLineConfig(rendering="text"))
+
+
+def processes(env: MakeEnv = line, count: int = 2, replacements: int = 3) -> Executor:
+    config = LocalExecutorConfig(processes=count, replacements=replacements)
+    return make_executor(config, job(env), moved_policy())
+
+
+@pytest.mark.slow
+def test_two_local_processes_give_the_trajectories_of_one() -> None:
+    local = LocalExecutor(job(line), moved_policy())
+    executor = processes()
+    assert run(executor) == run(local)
+    assert executor.usage.counts == local.usage.counts
+    assert executor.usage.tokens_sampled == local.usage.tokens_sampled
+
+
+@pytest.mark.slow
+def test_when_a_local_process_is_killed_expect_every_episode_and_none_twice() -> None:
+    executor = processes()
+    found = []
+    for item in executor.run(episodes(0, "train", 0, 12)):
+        if not found:
+            multiprocessing.active_children()[0].kill()
+        found.append(said(item))
+    executor.close()
+    local = LocalExecutor(job(line), moved_policy())
+    assert sorted(found) == run(local, 12)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_when_local_processes_keep_dying_expect_an_error() -> None:
+    executor = processes(partial(os._exit, 3), replacements=1)
+    with pytest.raises(RolloutError, match=r"2 workers died, the last: exit code 3"):
+        run(executor)
+    executor.close()
+
+
+@pytest.mark.slow
+def test_when_an_environment_breaks_its_contract_in_a_local_process_expect_the_same_error() -> None:
+    executor = processes(dict, count=2)  # pyright: ignore[reportArgumentType]  no environment at all
+    with pytest.raises(RolloutError, match="raised AttributeError"):
+        run(executor)
+    executor.close()
 
 
 def test_when_ray_is_not_installed_expect_the_extra_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,11 +200,12 @@ def test_when_ray_is_not_installed_expect_the_extra_to_be_named(monkeypatch: pyt
         make_executor(RayExecutorConfig(), job(), Policy.load(MODEL, 0))
 
 
-def test_when_ray_is_to_count_turns_expect_a_config_error() -> None:
+@pytest.mark.parametrize("config", [RayExecutorConfig(), LocalExecutorConfig(processes=2)])
+def test_when_workers_are_to_count_turns_expect_a_config_error(config: ExecutorConfig) -> None:
     check_executor(LocalExecutorConfig(), counts_turns=True)
-    check_executor(RayExecutorConfig(), counts_turns=False)
+    check_executor(config, counts_turns=False)
     with pytest.raises(ConfigError, match=r"set algorithm\.episodes"):
-        check_executor(RayExecutorConfig(), counts_turns=True)
+        check_executor(config, counts_turns=True)
 
 
 def test_usage_counts_what_the_engine_did(policy: Policy) -> None:

@@ -26,7 +26,7 @@ from kalie.rl.policy import Policy
 from kalie.rl.prompts import Prompt
 from kalie.rl.types import Observation
 
-from ..affordance.chat_server import says, serve
+from ..affordance.chat_server import Server, says, serve
 
 VLM = TinyVLMConfig(hidden=32, layers=2, heads=2, vision_layers=1, image_size=32)
 
@@ -147,6 +147,12 @@ def test_when_a_busy_slot_is_asked_again_expect_an_error(policy: Policy) -> None
         decoder.submit(0, prompt, np.random.default_rng(0))
 
 
+def asking(server: Server, **more: Any) -> OpenAIGeneratorConfig:  # noqa: ANN401  anything
+    """How a server of a test is asked, with its own weights unless told otherwise."""
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    return OpenAIGeneratorConfig(**{"url": url, "attempts": 1, "slots": 2, "weights": "server", **more})
+
+
 def completion(ids: list[int], log_probs: list[float] | None, reason: str = "stop") -> bytes:
     choice = {"text": "", "token_ids": ids, "finish_reason": reason}
     return json.dumps({"choices": [{**choice, "logprobs": {"token_logprobs": log_probs}}]}).encode()
@@ -156,8 +162,9 @@ def test_a_server_gets_prompt_ids_and_its_sampled_ids_and_log_probs_are_taken(po
     prompt = policy.conversation().observe(Observation("x"))
     end = policy.end_ids[0]
     with serve(completion([65, 66, end], [-1.0, -2.0, -0.5])) as server:
-        config = OpenAIGeneratorConfig(url=f"http://127.0.0.1:{server.server_port}/v1", attempts=1, slots=2)
-        (response,) = respond_all(make_generator(config, policy), [prompt], [np.random.default_rng(0)])
+        (response,) = respond_all(
+            make_generator(asking(server), policy), [prompt], [np.random.default_rng(0)]
+        )
     assert server.asked[0]["prompt"] == prompt.ids.tolist()
     assert server.asked[0]["temperature"] == 1.0
     assert response.ids.tolist() == [65, 66, end]
@@ -177,10 +184,8 @@ def test_when_a_server_leaves_out_what_was_promised_expect_an_error(
     policy: Policy, reply: bytes, message: str
 ) -> None:
     prompt = policy.conversation().observe(Observation("x"))
-    with serve(reply) as server:
-        config = OpenAIGeneratorConfig(url=f"http://127.0.0.1:{server.server_port}/v1", attempts=1)
-        with pytest.raises(ChatError, match=message):
-            respond_all(OpenAIGenerator(config, policy), [prompt], [np.random.default_rng(0)])
+    with serve(reply) as server, pytest.raises(ChatError, match=message):
+        respond_all(OpenAIGenerator(asking(server), policy), [prompt], [np.random.default_rng(0)])
 
 
 def test_a_chat_server_gets_the_conversation_with_its_images() -> None:
@@ -192,8 +197,7 @@ def test_a_chat_server_gets_the_conversation_with_its_images() -> None:
         conversation.respond([65], "+")
     assert prompt is not None
     with serve(says("the answer")) as server:
-        url = f"http://127.0.0.1:{server.server_port}/v1"
-        config = OpenAIGeneratorConfig(url=url, protocol="chat", log_probs="none", attempts=1)
+        config = asking(server, protocol="chat", log_probs="none")
         (response,) = respond_all(make_generator(config, policy), [prompt], [np.random.default_rng(0)])
     roles = [message["role"] for message in server.asked[0]["messages"]]
     assert roles == ["user", "assistant", "user"]
@@ -204,12 +208,12 @@ def test_a_chat_server_gets_the_conversation_with_its_images() -> None:
 
 def test_when_an_algorithm_needs_what_a_generator_cannot_give_expect_a_config_error() -> None:
     check_capabilities(HFGeneratorConfig(), ("token_ids", "log_probs", "own_weights"), "algorithm=ppo")
-    check_capabilities(OpenAIGeneratorConfig(), ("token_ids", "log_probs"), "algorithm=ppo")
+    check_capabilities(OpenAIGeneratorConfig(), ("token_ids", "log_probs", "own_weights"), "algorithm=ppo")
     for config, need in (
         (OpenAIGeneratorConfig(protocol="chat", log_probs="none"), "token_ids"),
         (OpenAIGeneratorConfig(temperature=0.5), "log_probs"),
         (OpenAIGeneratorConfig(log_probs="none"), "log_probs"),
-        (OpenAIGeneratorConfig(), "own_weights"),
+        (OpenAIGeneratorConfig(weights="server"), "own_weights"),
     ):
         with pytest.raises(ConfigError, match=f"generator=openai does not give the {need.replace('_', ' ')}"):
             check_capabilities(config, [need], "algorithm=archer")  # pyright: ignore[reportArgumentType]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from kalie.core.checkpoint import CheckpointStore
@@ -61,6 +62,25 @@ def test_trajectories_come_back_exactly(finished: list[Finished], tmp_path: Path
     store.write("train-000001", finished[4:])
     assert flat(list(store.read())) == flat(finished)
     assert flat(list(store.read(["train-000001"]))) == flat(finished[4:])
+
+
+def test_values_are_stored_with_the_turn_or_the_token_that_they_precede(
+    finished: list[Finished], tmp_path: Path
+) -> None:
+    store = TrajectoryStore(tmp_path)
+    turns = finished[0].trajectory.turns
+    tokens = sum(len(turn.response_ids) for turn in turns)
+    cases = {"turns": np.arange(len(turns) + 1.0), "tokens": np.arange(tokens + 1.0)}
+    for name, values in cases.items():
+        table = pq.read_table(store.write(name, finished[:1], [values]), columns=["values"])
+        found = table["values"].to_pylist()
+        counts = [len(turn.response_ids) for turn in turns] if name == "tokens" else [1] * len(turns)
+        assert [len(one) for one in found] == counts
+        assert [value for one in found for value in one] == values[:-1].tolist()
+    assert pq.read_table(store.write("none", finished[:1]), columns=["values"])["values"].null_count == len(
+        turns
+    )
+    assert flat(list(store.read())) == 3 * flat(finished[:1])
 
 
 def test_datasets_reads_them_with_images(finished: list[Finished], tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from kalie.rl.algorithms.filtered_bc import FilteredBCConfig
 from kalie.rl.algorithms.ppo import PPOConfig
 from kalie.rl.algorithms.reinforce import ReinforceConfig
 from kalie.rl.algorithms.sft import SFTConfig
+from kalie.rl.envs.base import Step
 from kalie.rl.learner import Learner, Loss, NotFiniteError, OptimizerConfig
 from kalie.rl.rollout import Finished
 from kalie.rl.store import TrajectoryStore
@@ -203,6 +204,35 @@ def test_when_a_policy_collapses_expect_training_to_stop_with_the_best_weights_k
         assert all(torch.equal(weight, before[key]) for key, weight in running.weights().items())
 
 
+class EqualRewards(LettersEnv):
+    """Gives every answer the same."""
+
+    def step(self, action: str) -> Step:
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, 0.7, terminated, truncated, info
+
+
+def test_when_all_rewards_are_equal_expect_no_weight_to_move(warm: Path, tmp_path: Path) -> None:
+    config = ReinforceConfig(episodes=6, gamma=0.0, optimizer=FAST)
+    running = job(config, tmp_path, weights=warm, make_env=EqualRewards, updates=2)
+    before = running.weights()
+    running.train()
+    assert all(torch.equal(weight, before[key]) for key, weight in running.weights().items())
+
+
+@pytest.mark.parametrize("name", ["reinforce_kl", "ppo", "cot_ppo", "filtered_bc"])
+def test_when_every_answer_is_empty_expect_finite_weights_and_invalid_turns(
+    name: str, warm: Path, tmp_path: Path
+) -> None:
+    running = job(SMALL[name], tmp_path, weights=warm, updates=2)
+    policy = running.policy
+    policy.forbidden = sorted(set(range(policy.head.weight.shape[0])) - set(policy.end_ids))
+    figures = running.train()
+    assert [one["rollout/response_tokens"] for one in figures] == [1.0, 1.0]
+    assert [one["rollout/invalid"] for one in figures] == [1.0, 1.0]
+    assert all(torch.isfinite(weight).all() for weight in running.weights().values())
+
+
 def test_training_ends_once_enough_turns_were_taken(warm: Path, tmp_path: Path) -> None:
     config = CoTPPOConfig(turns=18, epochs=1, optimizer=FAST)
     running = job(config, tmp_path, weights=warm, updates=100, turns=40)
@@ -226,8 +256,8 @@ def test_a_truncated_end_is_bootstrapped_in_values(warm: Path, tmp_path: Path) -
             SMALL["cot_ppo"], tmp_path, weights=warm, make_env=lambda t=truncate: LettersEnv(truncate=t)
         )
         finished: list[Finished] = running.tools.collector.collect("a", 3).finished
-        values = state_values(running.algorithm._actor_critic, [i.trajectory for i in finished], 1.0, 4)
+        values = state_values(running.algorithm._actor_critic, [i.trajectory for i in finished], 4)
         assert all(len(value) == 4 for value in values)
         assert all((value[-1] != 0) == truncate for value in values)
-        one = state_values(running.algorithm._actor_critic, [finished[1].trajectory], 1.0, 99)[0]
+        one = state_values(running.algorithm._actor_critic, [finished[1].trajectory], 99)[0]
         np.testing.assert_allclose(one, values[1], atol=1e-5)
