@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 2
 ROS_EXTRA := $(if $(AMENT_PREFIX_PATH),ros-build,ros)
 ROS_STAMP := $(VENV)/.installed-$(ROS_EXTRA)
 
-.PHONY: install demo test test-slow ros test-ros lint format bench clean
+.PHONY: install demo test test-slow ros test-ros lint format bench bench-rl clean
 
 install: $(STAMP)
 
@@ -58,6 +58,10 @@ $(PEERS)/.installed: benchmarks/peers.txt constraints.txt
 bench: $(STAMP) $(PEERS)/.installed
 	$(BIN)/python benchmarks/run_all.py --panda-gym $(PEERS)/bin/python
 	$(BIN)/kalie report run=outputs/speed/latest document=docs/results.md name=speed
+
+bench-rl: $(STAMP) $(PEERS)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/rl_throughput.py --peers $(PEERS)/bin/python
+	$(BIN)/kalie report run=outputs/rl_throughput/latest document=docs/results.md name=rl_throughput
 
 clean:
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info outputs

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binom
+
+Seconds = NDArray[np.float64]
 
 # Calls before the first that counts.
 WARM_UP = 2
@@ -85,7 +88,7 @@ class Measured:
         )
 
 
-def median(values: Sequence[float]) -> Median:
+def median(values: Sequence[float] | Seconds) -> Median:
     """The median, between the order statistics that hold it in 95 of 100 samples (binomial)."""
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     n, middle = len(ordered), float(np.median(ordered))
@@ -121,6 +124,20 @@ def against_limit(what: str, seconds: Sequence[float], limit: float) -> Measured
     return Measured(what, limit * ratio.value, "limit", limit, ratio, Aim("most", 1.0))
 
 
+class Yardstick(NamedTuple):
+    """Something to be held against.
+
+    Attributes:
+        name: of it.
+        seconds: of so many calls.
+        aim: for the ratio; one with a least value is for the speeds, theirs in time over ours.
+    """
+
+    name: str
+    seconds: Callable[[int], float]
+    aim: Aim | None
+
+
 def in_turns(
     what: str,
     ours: Callable[[int], float],
@@ -137,18 +154,33 @@ def in_turns(
         ours: seconds of so many calls of our side.
         yardstick: the other side's name.
         theirs: seconds of so many calls of it.
-        aim: for the ratio; one with a least value is for the speeds, theirs in time over ours.
+        aim: for the ratio; see `Yardstick`.
         rounds: turns of each side.
         block: calls in a turn.
     """
-    for side in (ours, theirs):
+    return all_in_turns(what, ours, [Yardstick(yardstick, theirs, aim)], rounds, block)[0]
+
+
+def all_in_turns(
+    what: str, ours: Callable[[int], float], yardsticks: Sequence[Yardstick], rounds: int, block: int = 1
+) -> list[Measured]:
+    """Our side beside each of some others; all take turns. See `in_turns`."""
+    sides = [ours, *(yardstick.seconds for yardstick in yardsticks)]
+    for side in sides:
         side(block)  # A warm-up.
-    pairs = [(ours(block), theirs(block)) for _ in range(rounds)]
-    mine, other = (float(np.median(side)) / block for side in zip(*pairs, strict=True))
-    ratios = [first / second for first, second in pairs]
-    of_speeds = aim is not None and aim.side == "least"
-    ratio = median([1 / value for value in ratios] if of_speeds else ratios)
-    return Measured(what, mine, yardstick, other, ratio, aim)
+    turns = [[side(block) for side in sides] for _ in range(rounds)]
+    mine, *others = np.array(turns).T
+    return [
+        _beside(what, mine / block, yardstick, other / block)
+        for yardstick, other in zip(yardsticks, others, strict=True)
+    ]
+
+
+def _beside(what: str, ours: Seconds, yardstick: Yardstick, theirs: Seconds) -> Measured:
+    of_speeds = yardstick.aim is not None and yardstick.aim.side == "least"
+    ratio = median(theirs / ours if of_speeds else ours / theirs)
+    middles = float(np.median(ours)), yardstick.name, float(np.median(theirs))
+    return Measured(what, *middles, ratio, yardstick.aim)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

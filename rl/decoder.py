@@ -6,7 +6,6 @@ waits for the longest response. A response depends on its prompt and its own ran
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from .policy import Policy
 from .prompts import Ids, Prompt
-from .slot_model import SlotModel
+from .slot_model import Indices, SlotModel
 
 
 class Response(NamedTuple):
@@ -29,26 +28,6 @@ class Response(NamedTuple):
 
     ids: Ids
     log_probs: NDArray[np.float32]
-
-
-@dataclass
-class _Writing:
-    """A response under way.
-
-    Attributes:
-        prompt: that it answers.
-        uniforms: (max_new_tokens,) what each token is drawn with.
-        ids: its tokens so far.
-        log_probs: of these.
-    """
-
-    prompt: Prompt
-    uniforms: NDArray[np.float32]
-    ids: list[int] = field(default_factory=list)
-    log_probs: list[float] = field(default_factory=list)
-
-    def response(self) -> Response:
-        return Response(np.array(self.ids, dtype=np.int64), np.array(self.log_probs, dtype=np.float32))
 
 
 class SlotDecoder:
@@ -79,9 +58,14 @@ class SlotDecoder:
         self._max_new = max_new_tokens
         self._temperature = temperature
         self._refill = max(1, round(refill * slots))
-        self._end = frozenset(policy.end_ids)
-        self._waiting: dict[int, _Writing] = {}
-        self._active: dict[int, _Writing] = {}
+        self._end = np.array(policy.end_ids)
+        self._waiting: dict[int, Prompt] = {}
+        self._active = np.zeros(slots, dtype=np.bool_)
+        # Of each slot's response: what its tokens are drawn with, they, their log-probabilities, how many.
+        self._uniforms = np.zeros((slots, max_new_tokens), dtype=np.float32)
+        self._tokens: Ids = np.zeros((slots, max_new_tokens), dtype=np.int64)
+        self._log_probs = np.zeros((slots, max_new_tokens), dtype=np.float32)
+        self._counts = np.zeros(slots, dtype=np.int64)
 
     @property
     def tokens_read(self) -> int:
@@ -91,14 +75,16 @@ class SlotDecoder:
     def restart(self) -> None:
         """Forget everything read, and every response under way: the policy's weights have changed."""
         self._model.forget()
-        self._waiting, self._active = {}, {}
+        self._waiting = {}
+        self._active[:] = False
 
     def submit(self, slot: int, prompt: Prompt, rng: np.random.Generator) -> None:
         """Ask a slot for a response; every draw comes from `rng`."""
-        if slot in self._waiting or slot in self._active or not 0 <= slot < self.slots:
+        if slot in self._waiting or not 0 <= slot < self.slots or self._active[slot]:
             raise ValueError(f"slot {slot} is busy, or there is none such")
-        draws = rng.random(self._max_new, dtype=np.float32)
-        self._waiting[slot] = _Writing(prompt, draws)
+        self._uniforms[slot] = rng.random(self._max_new, dtype=np.float32)
+        self._counts[slot] = 0
+        self._waiting[slot] = prompt
 
     @torch.inference_mode()
     def poll(self) -> list[tuple[int, Response]]:
@@ -107,41 +93,44 @@ class SlotDecoder:
         Raises:
             RuntimeError: none is outstanding.
         """
-        if not self._waiting and not self._active:
+        if not self._waiting and not self._active.any():
             raise RuntimeError("no response was asked for")
         done: list[int] = []
         while not done:
-            if self._waiting and (not self._active or len(self._waiting) >= self._refill):
+            if self._waiting and (not self._active.any() or len(self._waiting) >= self._refill):
                 done = self._read()
             else:
                 done = self._step()
-        return [(slot, self._active.pop(slot).response()) for slot in done]
+        self._active[done] = False
+        return [(slot, self._response(slot)) for slot in done]
 
     def _read(self) -> list[int]:
         """Read the waiting prompts and draw each one's first token; the slots that are finished."""
-        slots = sorted(self._waiting)
-        hidden = self._model.read(slots, [self._waiting[slot].prompt for slot in slots])
-        for slot in slots:
-            self._active[slot] = self._waiting.pop(slot)
+        slots = np.array(sorted(self._waiting))
+        hidden = self._model.read(slots, [self._waiting[slot] for slot in slots.tolist()])
+        self._waiting = {}
+        self._active[slots] = True
         return self._draw(slots, hidden)
 
     def _step(self) -> list[int]:
         """One more token for every response under way; the slots that are finished."""
-        slots = sorted(self._active)
-        return self._draw(slots, self._model.step(slots, [self._active[slot].ids[-1] for slot in slots]))
+        slots = np.flatnonzero(self._active)
+        return self._draw(slots, self._model.step(slots, self._tokens[slots, self._counts[slots] - 1]))
 
-    def _draw(self, slots: list[int], hidden: Tensor) -> list[int]:
-        uniforms = np.array([self._active[s].uniforms[len(self._active[s].ids)] for s in slots])
-        tokens, log_probs = draw(self._policy.logits(hidden, self._temperature), uniforms, self._temperature)
+    def _draw(self, slots: Indices, hidden: Tensor) -> list[int]:
+        places = slots, self._counts[slots]
+        logits = self._policy.logits(hidden, self._temperature)
+        tokens, log_probs = draw(logits, self._uniforms[places], self._temperature)
+        drawn = tokens.cpu().numpy()
+        self._tokens[places], self._log_probs[places] = drawn, log_probs.cpu().numpy()
+        self._counts[slots] += 1
         self.tokens_sampled += len(slots)
-        done = []
-        for slot, token, log_prob in zip(slots, tokens.tolist(), log_probs.tolist(), strict=True):
-            writing = self._active[slot]
-            writing.ids.append(token)
-            writing.log_probs.append(log_prob)
-            if token in self._end or len(writing.ids) == self._max_new:
-                done.append(slot)
-        return done
+        over = (drawn[:, None] == self._end).any(axis=1) | (places[1] + 1 == self._max_new)
+        return slots[over].tolist()
+
+    def _response(self, slot: int) -> Response:
+        written = slot, slice(self._counts[slot])
+        return Response(self._tokens[written].copy(), self._log_probs[written].copy())
 
 
 def draw(logits: Tensor, uniforms: NDArray[np.float32], temperature: float) -> tuple[Tensor, Tensor]:

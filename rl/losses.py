@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -76,3 +76,26 @@ def kl_to_reference(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
     """
     log_ratio = reference_log_probs - log_probs
     return (log_ratio.exp() - 1 - log_ratio).mean()
+
+
+def entropy(log_probs: Tensor) -> Tensor:
+    """-sum p log p of distributions, (..., V) -> (...).
+
+    Args:
+        log_probs: finite; of what has probability 0, the least number there is.
+    """
+    return _Entropy.apply(log_probs)  # pyright: ignore[reportReturnType]  torch does not type it
+
+
+class _Entropy(torch.autograd.Function):
+    """Remembers its argument alone: over a large vocabulary p and p log p would take as much again, twice."""
+
+    @staticmethod
+    def forward(ctx: Any, log_probs: Tensor) -> Tensor:  # noqa: ANN401  of no public type
+        ctx.save_for_backward(log_probs)
+        return -log_probs.exp().mul_(log_probs).sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ANN401
+        (log_probs,), (gradient,) = ctx.saved_tensors, gradients
+        return log_probs.exp().mul_(log_probs + 1).mul_(-gradient[..., None])

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
@@ -23,15 +25,15 @@ class Write:
 
     Attributes:
         rows: (n,) the slots, or None for all of them in order.
-        positions: (n, Q) in each slot.
+        places: (n Q,) rows of the flattened (slots x capacity) store.
         length: how many positions attention looks at.
-        needed: how many positions there must be room for.
+        capacity: how many positions a slot has.
     """
 
     rows: Tensor | None
-    positions: Tensor
+    places: Tensor
     length: int
-    needed: int
+    capacity: int
 
 
 class SlotLayer(CacheLayerMixin):
@@ -44,7 +46,7 @@ class SlotLayer(CacheLayerMixin):
         self._slots = slots
         self.keys: Tensor | None = None
         self.values: Tensor | None = None
-        self.write = Write(None, torch.zeros(slots, 1, dtype=torch.long), 0, 0)
+        self.write = Write(None, torch.zeros(0, dtype=torch.long), 0, 0)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Make room like the first keys and values."""
@@ -60,7 +62,7 @@ class SlotLayer(CacheLayerMixin):
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None  # noqa: S101  just made
         assert self.values is not None  # noqa: S101
-        if self.keys.shape[1] < self.write.needed:
+        if self.keys.shape[1] < self.write.capacity:
             self.keys, self.values = (
                 self._grown(self.keys, key_states),
                 self._grown(self.values, value_states),
@@ -68,16 +70,15 @@ class SlotLayer(CacheLayerMixin):
         return self._put(self.keys, key_states), self._put(self.values, value_states)
 
     def _grown(self, old: Tensor | None, like: Tensor) -> Tensor:
-        capacity = -(-self.write.needed // _BLOCK) * _BLOCK
-        new = like.new_zeros(self._slots, capacity, like.shape[1], like.shape[3])
+        new = like.new_zeros(self._slots, self.write.capacity, like.shape[1], like.shape[3])
         if old is not None:
             new[:, : old.shape[1]] = old
         return new
 
     def _put(self, store: Tensor, states: Tensor) -> Tensor:
-        rows, positions, length = self.write.rows, self.write.positions, self.write.length
-        where = torch.arange(self._slots, device=store.device) if rows is None else rows
-        store[where[:, None], positions] = states.transpose(1, 2)
+        rows, length = self.write.rows, self.write.length
+        # One copy by a single index: what indexing by slot and position would cost many times over.
+        store.flatten(0, 1).index_copy_(0, self.write.places, states.transpose(1, 2).flatten(0, 1))
         seen = store[:, :length] if rows is None else store[rows, :length]
         return seen.transpose(1, 2)
 
@@ -95,14 +96,33 @@ class SlotLayer(CacheLayerMixin):
 
 
 class SlotCache(Cache):
-    """The layers' caches."""
+    """The layers' caches.
 
-    def __init__(self, layers: int, slots: int) -> None:
+    Args:
+        layers: how many.
+        slots: rows of each.
+        device: of the keys and values.
+    """
+
+    def __init__(self, layers: int, slots: int, device: torch.device) -> None:
         self.slots = slots
+        self._device = device
+        self._capacity = 0
         self._slot_layers = [SlotLayer(slots) for _ in range(layers)]
         super().__init__(layers=list(self._slot_layers))
 
-    def write_at(self, write: Write) -> None:
-        """Say where the next forward pass writes."""
+    def write_at(self, rows: NDArray[np.int64] | None, positions: NDArray[np.int64], length: int) -> None:
+        """Say where the next forward pass writes.
+
+        Args:
+            rows: (n,) the slots, or None for all of them in order.
+            positions: (n, Q) in each slot.
+            length: how many positions attention looks at.
+        """
+        self._capacity = max(self._capacity, -(-int(positions.max() + 1) // _BLOCK) * _BLOCK)
+        chosen = np.arange(self.slots) if rows is None else rows
+        places = torch.from_numpy(chosen[:, None] * self._capacity + positions).flatten().to(self._device)
+        where = None if rows is None else torch.from_numpy(rows).to(self._device)
+        write = Write(where, places, length, self._capacity)
         for layer in self._slot_layers:
             layer.write = write

@@ -1,13 +1,13 @@
 """A policy's network with slots: each remembers the keys and values of what it has read and written.
 
-hidden = model.read([0, 3], [prompt_a, prompt_b])    # only what differs from what the slots know is computed
-hidden = model.step([0, 3], [token_a, token_b])
+slots = np.array([0, 3])
+hidden = model.read(slots, [prompt_a, prompt_b])    # only what differs from what the slots know is computed
+hidden = model.step(slots, np.array([token_a, token_b]))
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,31 +17,9 @@ from torch import Tensor
 from .images import Image
 from .policy import Policy
 from .prompts import Ids, Prompt
-from .slot_cache import SlotCache, Write
+from .slot_cache import SlotCache
 
-
-@dataclass
-class _Slot:
-    """What a slot knows.
-
-    Attributes:
-        ids: the tokens whose keys and values are in the cache; `written` more follow them.
-        written: tokens of `step` since `ids` was read.
-        images: those shown by `ids`.
-        shift: how far three-coordinate positions run ahead of the token count.
-    """
-
-    ids: Ids = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    written: list[int] = field(default_factory=list)
-    images: tuple[Image, ...] = ()
-    shift: int = 0
-
-    @property
-    def length(self) -> int:
-        return len(self.ids) + len(self.written)
-
-    def known(self) -> Ids:
-        return np.concatenate([self.ids, np.array(self.written, dtype=np.int64)])
+Indices = NDArray[np.int64]
 
 
 class SlotModel:
@@ -58,17 +36,23 @@ class SlotModel:
         self._count = slots
         self._reuse = reuse
         self._layers = int(policy.backbone.config.get_text_config().num_hidden_layers)
+        self._dtype = policy.head.weight.dtype
         self.tokens_read = 0
         self.forget()
 
     def forget(self) -> None:
         """Drop everything: the weights have changed."""
-        self._cache = SlotCache(self._layers, self._count)
-        self._slots = [_Slot() for _ in range(self._count)]
+        self._cache = SlotCache(self._layers, self._count, self._policy.device)
+        # The tokens whose keys and values are in the cache, the first `_lengths` of each slot's row.
+        self._ids: Ids = np.zeros((self._count, 0), dtype=np.int64)
+        self._lengths: Indices = np.zeros(self._count, dtype=np.int64)
+        # How far three-coordinate positions run ahead of the token count.
+        self._shifts: Indices = np.zeros(self._count, dtype=np.int64)
+        self._images: list[tuple[Image, ...]] = [()] * self._count
 
-    def read(self, slots: Sequence[int], prompts: Sequence[Prompt]) -> Tensor:
+    def read(self, slots: Indices, prompts: Sequence[Prompt]) -> Tensor:
         """Read prompts from where they are new; the last hidden states, (n, hidden)."""
-        starts = [self._known_prefix(self._slots[s], p) for s, p in zip(slots, prompts, strict=True)]
+        starts = [self._known_prefix(slot, prompt) for slot, prompt in zip(slots, prompts, strict=True)]
         news = [prompt.ids[start:] for prompt, start in zip(prompts, starts, strict=True)]
         lengths = np.array([len(new) for new in news])
         self.tokens_read += int(lengths.sum())
@@ -76,36 +60,50 @@ class SlotModel:
         for row, new in enumerate(news):
             ids[row, : len(new)] = new
         positions = np.array(starts)[:, None] + np.arange(ids.shape[1])
-        seen = max(len(prompt.ids) for prompt in prompts)
         for slot, prompt in zip(slots, prompts, strict=True):
-            self._slots[slot] = _Slot(prompt.ids, [], prompt.images)
+            self._remember(slot, prompt)
         turned = self._three_coordinates(slots, prompts, positions)
         pixels = self._new_pixels(prompts, news)
-        hidden = self._forward(list(slots), ids, positions, seen, turned, pixels)
+        seen = max(len(prompt.ids) for prompt in prompts)
+        hidden = self._forward(slots, ids, positions, seen, turned, pixels)
         return hidden[torch.arange(len(slots)), torch.from_numpy(lengths - 1)]
 
-    def step(self, slots: Sequence[int], tokens: Sequence[int]) -> Tensor:
-        """Write one more token in each slot; the hidden states, (n, hidden)."""
+    def step(self, slots: Indices, tokens: Ids) -> Tensor:
+        """Write one more token, of (n,), in each of n slots; the hidden states, (n, hidden)."""
         whole = 2 * len(slots) > self._count
-        rows = list(range(self._count)) if whole else list(slots)
+        rows = np.arange(self._count) if whole else slots
+        places = slots if whole else np.arange(len(slots))
         ids = np.full((len(rows), 1), self._policy.pad, dtype=np.int64)
-        # Of a slot with nothing to write, the place after its last token is overwritten: nobody reads it.
-        positions = np.array([[self._slots[row].length] for row in rows])
-        shifts = np.array([[self._slots[row].shift] for row in rows])
-        places = list(slots) if whole else list(range(len(slots)))
         ids[places, 0] = tokens
-        seen = max(self._slots[slot].length for slot in slots) + 1
-        for slot, token in zip(slots, tokens, strict=True):
-            self._slots[slot].written.append(token)
-        turned = torch.from_numpy(positions + shifts)
-        hidden = self._forward(None if whole else rows, ids, positions, seen, turned, {})
-        return hidden[places, 0]
+        # Of a slot with nothing to write, the place after its last token is overwritten: nobody reads it.
+        positions = self._lengths[rows, None]
+        turned = torch.from_numpy(positions + self._shifts[rows, None])
+        seen = int(self._lengths[slots].max()) + 1
+        self._make_room(seen)
+        self._ids[slots, self._lengths[slots]] = tokens
+        self._lengths[slots] += 1
+        hidden = self._forward(None if whole else rows, ids, positions, seen, turned, {})[:, 0]
+        return hidden if len(slots) == len(rows) else hidden[torch.from_numpy(places)]
+
+    def _remember(self, slot: int | np.int64, prompt: Prompt) -> None:
+        """Note that a slot knows a prompt."""
+        length = len(prompt.ids)
+        self._make_room(length)
+        self._ids[slot, :length] = prompt.ids
+        self._lengths[slot] = length
+        self._images[slot] = prompt.images
+
+    def _make_room(self, length: int) -> None:
+        """For so many tokens in every slot."""
+        if self._ids.shape[1] < length:
+            more = np.zeros((self._count, length), dtype=np.int64)  # as many again, and those
+            self._ids = np.concatenate([self._ids, more], axis=1)
 
     def _forward(
         self,
-        rows: list[int] | None,
+        rows: Indices | None,
         ids: Ids,
-        positions: NDArray[np.int64],
+        positions: Indices,
         seen: int,
         turned: Tensor,
         pixels: dict[str, Tensor],
@@ -122,9 +120,10 @@ class SlotModel:
         """
         device = self._policy.device
         where = torch.from_numpy(positions).to(device)
-        mask = (torch.arange(seen, device=device) <= where[..., None])[:, None]
-        chosen = None if rows is None else torch.tensor(rows, device=device)
-        self._cache.write_at(Write(chosen, where, seen, int(positions.max()) + 1))
+        hidden = torch.arange(seen, device=device) > where[:, None, :, None]
+        # What is added to the scores: every kind of attention takes that, and no layer has to convert it.
+        mask = torch.zeros(hidden.shape, dtype=self._dtype, device=device).masked_fill_(hidden, -torch.inf)
+        self._cache.write_at(rows, positions, seen)
         out = self._policy.backbone(
             input_ids=torch.from_numpy(ids).to(device),
             attention_mask=mask,
@@ -135,19 +134,18 @@ class SlotModel:
         )
         return out.last_hidden_state
 
-    def _known_prefix(self, slot: _Slot, prompt: Prompt) -> int:
+    def _known_prefix(self, slot: int | np.int64, prompt: Prompt) -> int:
         """How many leading tokens of a prompt the slot knows; never all of them, nor half an image."""
         if not self._reuse:
             return 0
-        known = slot.known()
-        most = min(len(known), len(prompt.ids) - 1)
-        differing = np.flatnonzero(known[:most] != prompt.ids[:most])
+        most = min(int(self._lengths[slot]), len(prompt.ids) - 1)
+        differing = np.flatnonzero(self._ids[slot, :most] != prompt.ids[:most])
         common = int(differing[0]) if differing.size else most
         images = self._policy.images
         if images is None:
             return common
         same = 0
-        for mine, wanted in zip(slot.images, prompt.images, strict=False):
+        for mine, wanted in zip(self._images[slot], prompt.images, strict=False):
             if mine is not wanted:
                 break
             same += 1
@@ -168,9 +166,7 @@ class SlotModel:
             shown += prompt.images[len(prompt.images) - count :]
         return images.collate([images.encode(image) for image in shown])
 
-    def _three_coordinates(
-        self, slots: Sequence[int], prompts: Sequence[Prompt], positions: NDArray[np.int64]
-    ) -> Tensor:
+    def _three_coordinates(self, slots: Indices, prompts: Sequence[Prompt], positions: Indices) -> Tensor:
         """Positions for the rotary embedding, (n, Q), or (3, n, Q) where a model has three coordinates."""
         images = self._policy.images
         if images is None or not self._policy.rotates_in_three:
@@ -185,5 +181,5 @@ class SlotModel:
             start = int(positions[row, 0])
             part = whole[:, 0, start:]
             out[:, row, : part.shape[1]] = part
-            self._slots[slot].shift = int(whole.max()) + 1 - len(prompt.ids)
+            self._shifts[slot] = int(whole.max()) + 1 - len(prompt.ids)
         return out

@@ -11,7 +11,7 @@ import torch
 from kalie.rl.algorithms.cot_ppo import turn_log_probs
 from kalie.rl.algorithms.reinforce import reinforce_loss
 from kalie.rl.batches import Row, collate
-from kalie.rl.losses import clipped_policy_loss, clipped_value_loss, kl_to_reference
+from kalie.rl.losses import clipped_policy_loss, clipped_value_loss, entropy, kl_to_reference
 from kalie.rl.markers import action_start, token_weights
 from kalie.rl.tokenizer import tiny_tokenizer
 
@@ -99,3 +99,21 @@ def test_the_divergence_estimate_is_0_for_equal_policies_and_unbiased() -> None:
     wanted = float((p * (p / q).log()).sum())
     assert float(kl_to_reference(p.log()[samples], q.log()[samples])) == pytest.approx(wanted, rel=0.02)
     assert not math.isclose(wanted, 0)
+
+
+def test_the_entropy_and_its_gradient_are_those_of_the_distribution_also_where_a_token_is_impossible() -> (
+    None
+):
+    logits = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    logits[1, 2] = -torch.inf
+    gradients = []
+    for finite in (True, False):
+        free = logits.clone().requires_grad_()
+        log_probs = free.log_softmax(-1).clamp_min(torch.finfo(torch.float64).min)
+        terms = log_probs.exp() * log_probs
+        value = entropy(log_probs) if finite else -terms.sum(-1)
+        torch.testing.assert_close(value.detach(), torch.distributions.Categorical(logits=logits).entropy())
+        (value * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+        gradients.append(free.grad)
+    torch.testing.assert_close(*gradients)
+    assert torch.isfinite(gradients[0]).all()
