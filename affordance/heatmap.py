@@ -78,6 +78,7 @@ class HeatmapOutput(NamedTuple):
         axes: (B, 2, S/4, S/4), the closing axis for a grasp at each cell, as `encoding.with_axis` has it.
         presence: (B, PRESENCES) logits.
         scalars: (B, VALUES - 2), see `encoding.UNITS`.
+        summary: (B, hidden_size), what presence and scalars are read from.
     """
 
     heatmaps: Tensor
@@ -85,6 +86,7 @@ class HeatmapOutput(NamedTuple):
     axes: Tensor
     presence: Tensor
     scalars: Tensor
+    summary: Tensor
 
     def values(self) -> Tensor:
         """(B, VALUES): the scalars, and the closing axis where the grasp is."""
@@ -346,7 +348,8 @@ class HeatmapKeypointModel(PreTrainedModel):
         seen_from = relative_places(first.detach(), axes.detach())
         heatmaps = first + self.second(points, torch.cat([located, seen_from], dim=1))
         summary = self.head(points.flatten(1))
-        return HeatmapOutput(heatmaps, first, axes, self.presence(summary), self.scalars(summary))
+        presence, scalars = self.presence(summary), self.scalars(summary)
+        return HeatmapOutput(heatmaps, first, axes, presence, scalars, summary)
 
     @torch.inference_mode()
     def predict(self, images: Sequence[NDArray[np.uint8]], instructions: Sequence[str]) -> list[Prediction]:
@@ -371,8 +374,10 @@ class HeatmapKeypointModel(PreTrainedModel):
         shares = output.heatmaps.flatten(2).softmax(dim=2).unflatten(2, output.heatmaps.shape[2:])
         heatmaps = average_maps(shares, seen).clamp(min=1e-12).log()
         axes = average_axes(output.axes, seen)
-        presence, scalars = average(output.presence, seen), average(output.scalars, seen)
-        return HeatmapOutput(heatmaps, heatmaps, axes, presence, scalars)
+        presence, scalars, summary = (
+            average(numbers, seen) for numbers in (output.presence, output.scalars, output.summary)
+        )
+        return HeatmapOutput(heatmaps, heatmaps, axes, presence, scalars, summary)
 
 
 def _prediction(

@@ -20,7 +20,7 @@ from .units import from_thousandths, to_thousandths
 Units = Literal["thousandths", "percent", "fraction", "pixels"]
 Order = Literal["xy", "yx"]
 # Scalars are written as integers: heights and width in millimetres, angles in degrees.
-_SCALAR_UNIT: Mapping[ScalarName, float] = {
+SCALAR_STEPS: Mapping[ScalarName, float] = {
     "pre_height": 1e-3,
     "target_height": 1e-3,
     "post_height": 1e-3,
@@ -92,7 +92,7 @@ def format_reply(affordance: Affordance, fmt: ReplyFormat | None = None) -> str:
     for scalar in SCALAR_NAMES:
         value: float | None = getattr(affordance, scalar)
         if value is not None:
-            data[scalar] = round(value / _SCALAR_UNIT[scalar])
+            data[scalar] = round(value / SCALAR_STEPS[scalar])
     return json.dumps(data, separators=(", ", ": "))
 
 
@@ -153,7 +153,7 @@ def _number(name: str, value: object) -> float:
 
 
 def _read_scalar(name: ScalarName, value: object) -> float | None:
-    return None if value is None else _number(name, value) * _SCALAR_UNIT[name]
+    return None if value is None else _number(name, value) * SCALAR_STEPS[name]
 
 
 def _short(value: object) -> str:

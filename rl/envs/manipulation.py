@@ -20,6 +20,7 @@ from ...affordance.model import Prediction
 from ...affordance.parse import format_reply, parse_reply
 from ...affordance.schema import Affordance, InvalidKeypoints
 from ...sim.annotate import ClickNoise, clicked, random_affordance
+from ...sim.appearance import VARIATIONS
 from ...sim.episode import Episode, act
 from ...sim.registry import Registry, task
 from ...sim.retry import PRIMITIVES, NoWayHome, Primitive, come_home, look_again, true_affordance
@@ -33,6 +34,7 @@ from .manipulation_config import ManipulationConfig
 from .players import Player
 
 PRIMITIVE = "primitive"
+INSTRUCTION = "Instruction: "
 NO_POINTS = Affordance()
 EXPLANATION = (
     "A robot arm over a table, seen from its camera. Say where it should act, as points [x, y] in "
@@ -83,17 +85,22 @@ class ManipulationEnv(TurnEnv):
         drawn = int(self.np_random.integers(2**31))
         seed = int(options.get("scene_seed", drawn))
         try:
-            self._staged = stage(self.world, task(self.config.task), self.config.split, seed, self._registry)
+            self._staged = self._stage(seed)
         except StagingError as error:
             raise EnvironmentFailure(f"reset: {error}") from error
         self.last, self._report = None, ""
         families: dict[str, Json] = {str(kind): name for kind, name in self.staged.families.items()}
         return {"instruction": self.staged.scene.instruction, "scene_seed": seed, "families": families}
 
+    def _stage(self, seed: int) -> StagedScene:
+        config = self.config
+        variation = None if config.variation is None else VARIATIONS[config.variation]
+        return stage(self.world, task(config.task), config.split, seed, self._registry, variation)
+
     def observe(self) -> Observation:
         """The picture, the instruction, and why the last try failed."""
         parts = [self._explanation()] if self.config.instructions else []
-        parts.append(f"Instruction: {self.staged.scene.instruction}.")
+        parts.append(f"{INSTRUCTION}{self.staged.scene.instruction}.")
         parts += [self._report] if self._report else []
         # A copy: the agent's records must not share memory with the simulator's frame.
         picture = resized(self.staged.frame.rgb, self.config.image_size).copy()
@@ -170,6 +177,18 @@ def manipulation(env: AgentEnv) -> ManipulationEnv:
     if not isinstance(bare, ManipulationEnv):
         raise TypeError(f"expected a ManipulationEnv, got {type(bare).__name__}")
     return bare
+
+
+def instruction_in(observation: Observation) -> str:
+    """What the arm is asked to do in an observation.
+
+    Raises:
+        ValueError: it says nothing of that.
+    """
+    for line in observation.text.splitlines():
+        if line.startswith(INSTRUCTION):
+            return line.removeprefix(INSTRUCTION).removesuffix(".")
+    raise ValueError(f"the observation has no line that begins with {INSTRUCTION!r}")
 
 
 def response_of(affordance: Affordance, thoughts: str = "") -> str:

@@ -18,7 +18,9 @@ class ManipulationConfig(EnvConfig):
 
     Attributes:
         task: which of the five.
-        split: whose object families and look.
+        split: whose object families, textures and look.
+        variation: another split whose range of lights, camera poses and clutter goes with them; null for the
+            split's own.
         tries: how often the agent may act before the episode is truncated.
         step_cost: taken from the reward of every turn.
         image_size: side of the picture the agent sees, pixels; the arm itself uses the camera's own.
@@ -29,6 +31,7 @@ class ManipulationConfig(EnvConfig):
     env_id: ClassVar[str] = "kalie/Manipulation-v0"
     task: TaskName = "sweep"
     split: Split = "train"
+    variation: Split | None = None
     tries: int = 3
     step_cost: float = 0.0
     image_size: int = 256

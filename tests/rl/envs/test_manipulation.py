@@ -51,6 +51,17 @@ def test_it_keeps_the_contract() -> None:
     check_env(lambda: make_env(config), random_points, Limits(seeds=(0,), most_turns=2))
 
 
+def test_the_variation_changes_how_much_varies_and_no_object() -> None:
+    shown = []
+    for variation in (None, "test"):
+        env = ManipulationEnv(ManipulationConfig(task="drawer", image_size=64, variation=variation))
+        shown.append(env.reset(seed=3))
+        env.close()
+    (plain, facts), (varied, same) = shown
+    assert facts == same
+    assert not np.array_equal(plain.images[0], varied.images[0])
+
+
 def test_the_config_names_the_tasks_and_splits_of_the_simulator() -> None:
     assert get_args(TaskName) == TASK_NAMES
     assert set(get_args(Split)) == set(get_args(objects.Split))
