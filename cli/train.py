@@ -19,18 +19,19 @@ from ..core.ranges import at_least
 from ..core.report import Report
 from ..core.runs import Run, RunConfig
 from ..rl.algorithms.cot_ppo import CoTPPOConfig
+from ..rl.base_policy import BasePolicy
 from ..rl.envs.base import EnvConfig
 from ..rl.envs.number_line import NumberLineConfig
 from ..rl.envs.registry import ENVS
 from ..rl.executors import EXECUTORS, ExecutorConfig, LocalExecutorConfig
 from ..rl.generation import GENERATORS, GeneratorConfig, HFGeneratorConfig
 from ..rl.models import MODELS, ModelConfig, TinyVLMConfig
-from ..rl.policy import Policy
 from ..rl.registry import ALGORITHMS, AlgorithmConfig, build_training, check_job, name_of
 from ..rl.rollout import RolloutConfig
 from ..rl.trainer import TRAINERS, Log, Outcome, Progress, SingleTrainerConfig, TrainerConfig
 from ..rl.warm_start import FOLDER, WarmStartConfig, has_warm_start, warm_start
 from ._agents import add_episode_rows, show_episodes, show_training, task_of
+from ._processes import start_processes
 from ._verb import Verb
 
 
@@ -75,7 +76,8 @@ class TrainConfig:
 
 def main(cfg: TrainConfig) -> None:
     """Warm start, train to the end, then write the last evaluation's figures and episodes."""
-    cfg.trainer.check_launch()
+    if processes := cfg.trainer.processes_to_start():
+        start_processes(processes)
     where = where_to(cfg)
     if int(os.environ.get("RANK", "0")) > 0:
         # The first process writes; the others help it to train.
@@ -106,7 +108,7 @@ def starts_warm(cfg: TrainConfig) -> bool:
 
 def learn_demonstrations(
     cfg: TrainConfig, folder: Path, log: Log, progress: Progress | None = None
-) -> Policy | None:
+) -> BasePolicy | None:
     """This process's part of the warm start: its policy, or None for a job without one."""
     if not starts_warm(cfg):
         return None
@@ -117,7 +119,7 @@ def learn_demonstrations(
 
 
 def train(
-    cfg: TrainConfig, folder: Path, policy: Policy | None, log: Log, progress: Progress | None = None
+    cfg: TrainConfig, folder: Path, policy: BasePolicy | None, log: Log, progress: Progress | None = None
 ) -> Outcome:
     """This process's part of the training, from a policy or from the model of the config."""
     parts = build_training(
@@ -178,8 +180,9 @@ VERB = Verb(
     TrainConfig,
     main,
     examples=(
-        "kalie train algorithm=sft env=number_line env.rendering=text algorithm.misjudge=0.3",
-        "kalie train algorithm=cot_ppo env=number_line model.weights=outputs/train/latest/model",
+        "kalie train algorithm=cot_ppo env=number_line",
+        "kalie train algorithm=sft env=number_line algorithm.misjudge=0.3 run.name=warm",
+        "kalie train algorithm=cot_ppo env=number_line model.weights=outputs/train/warm/model",
         "kalie train algorithm=ppo env=twenty_questions model=tiny_lm",
         "kalie train algorithm=reinforce env=number_line env.rendering=text model=smollm2_135m",
     ),

@@ -12,14 +12,17 @@ from typing import Literal
 from ..core.config import ConfigError
 from ..core.ranges import at_least
 from .algorithms.sft import SFTConfig
+from .base_policy import BasePolicy
 from .envs.base import EnvConfig
 from .envs.cast import cast
 from .executors import LocalExecutorConfig
 from .generation import HFGeneratorConfig
+from .keypoint_config import KeypointPolicyConfig
 from .models import ModelConfig, TinyLMConfig
-from .policy import Policy
+from .policies import load_policy
 from .registry import AlgorithmConfig, algorithm_class, build_training
 from .rollout import RolloutConfig
+from .sharding import is_divided
 from .trainer import Log, Progress, TrainerConfig
 
 FOLDER = "warm_start"
@@ -53,6 +56,8 @@ def has_warm_start(
     Raises:
         ConfigError: they are set up but not used, or nobody is there to give them.
     """
+    if isinstance(model, KeypointPolicyConfig) and config.when == "always":
+        raise ConfigError("warm_start.when=always: a keypoint model learns from labels, by kalie finetune")
     untrained = isinstance(model, TinyLMConfig) and model.weights is None
     acts = bool(algorithm_class(algorithm).needs)
     if config.when == "always" or (config.when == "untrained" and untrained and acts):
@@ -71,10 +76,11 @@ def _check_demonstrations(config: WarmStartConfig, env: EnvConfig) -> None:
         return
     try:
         cast(env)
-    except ValueError as error:
+    except ValueError:
         raise ConfigError(
-            f"warm_start: {error} as warm_start.sft.data, or set warm_start.when=never"
-        ) from error
+            f"warm_start: {env.env_id} has no demonstrator; give stored trajectories as warm_start.sft.data, "
+            "or set warm_start.when=never"
+        ) from None
 
 
 def warm_start(
@@ -87,7 +93,7 @@ def warm_start(
     folder: Path,
     log_metrics: Log,
     progress: Progress | None = None,
-) -> Policy:
+) -> BasePolicy:
     """The policy that has learnt the demonstrations; a job that was stopped goes on where it stood.
 
     Args:
@@ -117,4 +123,9 @@ def warm_start(
         parts.trainer.train(log_metrics, progress)
     finally:
         parts.close()
-    return parts.policy
+    learnt = parts.policy
+    if not is_divided(learnt):
+        return learnt
+    policy = load_policy(replace(model, device=str(learnt.device)), seed)
+    policy.load_trained(learnt.trained())
+    return policy
