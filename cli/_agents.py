@@ -12,6 +12,7 @@ from ..core.plots import line_chart
 from ..core.report import Picture, Section
 from ..core.runs import Run
 from ..core.stats import Interval, bootstrap_mean, wilson
+from ..rl.collect import judgements
 from ..rl.envs.base import EnvConfig
 from ..rl.envs.manipulation_config import ManipulationConfig
 from ..rl.rollout import Finished
@@ -46,7 +47,7 @@ def episode_figures(finished: Sequence[Finished]) -> dict[str, Interval]:
     """
     trajectories = [item.trajectory for item in finished]
     turns = [turn for one in trajectories for turn in one.turns]
-    judged = [bool(turn.info["faithful"]) for turn in turns if turn.info.get("faithful") is not None]
+    judged = judgements(turns)
     faithful = {"faithful": wilson(sum(judged), len(judged))} if judged else {}
     return {
         "success": wilson(sum(one.success for one in trajectories), len(trajectories)),

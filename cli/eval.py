@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import yaml
 
@@ -13,19 +13,22 @@ from ..core.progress import ProgressCallback, progress_bar
 from ..core.ranges import at_least
 from ..core.report import Report, Role
 from ..core.runs import Run, RunConfig
-from ..core.stats import Interval
+from ..core.stats import Interval, paired_difference
 from ..rl.algorithms.archer import ArcherConfig
 from ..rl.algorithms.archer_offline import OfflineArcherConfig
 from ..rl.algorithms.best_of_n import BestOfNConfig, make_chooser
+from ..rl.envs.base import EnvConfig
+from ..rl.envs.manipulation_config import ManipulationConfig
 from ..rl.envs.registry import ENVS
 from ..rl.executors import LocalExecutor
+from ..rl.keypoint_config import KeypointPolicyConfig
 from ..rl.levels import reference_episodes
-from ..rl.policy import Policy
+from ..rl.policies import load_policy
 from ..rl.registry import ALGORITHMS, load_valuer, name_of, rollout_job
 from ..rl.rollout import Finished, episodes
 from ..rl.samples import Numbers
 from ..rl.store import TrajectoryStore
-from ..rl.trainer import CRITIC, WEIGHTS, load_weights
+from ..rl.trainer import CRITIC
 from ._agents import episode_figures, show_episodes, task_of
 from ._pages import print_figures
 from ._verb import Verb
@@ -46,7 +49,9 @@ class EvalConfig:
         samples: responses of which the critic of a run of archer or best_of_n chooses one (best of n); 1 for
             no choice, 0 for as many as the run was trained with.
         seed: of the episodes, none of which the training has seen.
-        references: whether the environment's floor and ceiling play the same episodes.
+        split: of env=manipulation, whose objects and look; the training's own if empty.
+        references: whether the environment's floor and ceiling play the same episodes; beside a keypoint
+            model also that model as the training found it.
         output: where results go.
     """
 
@@ -56,6 +61,7 @@ class EvalConfig:
     temperature: float | None = None
     samples: int = 0
     seed: int = 1_000_000
+    split: Literal["", "train", "validation", "test"] = ""
     references: bool = True
     output: RunConfig = field(default_factory=RunConfig)
 
@@ -84,23 +90,49 @@ def main(cfg: EvalConfig) -> None:
     """Play the episodes, and write figures and a report."""
     trained = training_of(cfg.run)
     folder = cfg.run / cfg.weights
-    if not (folder / WEIGHTS).is_file():
+    if not folder.is_dir():
         raise ConfigError(f"run={cfg.run}: holds no {cfg.weights}; is its training finished?")
     check_samples(cfg, trained)
+    env = env_of(cfg, trained)
     with Run.open("eval", cfg.output, cfg, [cfg.seed]) as run:
         with run.stage("evaluate"), progress_bar("evaluating") as progress:
-            finished, values = evaluate(cfg, trained, progress)
+            finished, values = evaluate(cfg, trained, folder, progress)
         TrajectoryStore(run.path / "episodes").write("agent", finished, values)
-        env = task_of(trained.env, trained.task)
         measured = {"agent": episode_figures(finished)}
+        if cfg.references and isinstance(trained.model, KeypointPolicyConfig):
+            with run.stage("start"), progress_bar("evaluating the start") as progress:
+                start, _ = evaluate(cfg, trained, None, progress)
+            measured["start"] = episode_figures(start)
+            measured["agent"]["gain"] = gain(finished, start)
         if cfg.references:
-            for name, played in reference_episodes(env, finished).items():
-                measured[name] = played
+            with run.stage("references"):
+                measured |= reference_episodes(env, finished)
+        labels = labels_of(env)
         for who, figures in measured.items():
             for metric, (value, low, high, n) in figures.items():
-                run.add_row(metric, value, low, high, n, player=who, env=name_of(env, ENVS))
+                run.add_row(metric, value, low, high, n, player=who, **labels)
         write_report(run.path / "report" / "index.html", measured, finished)
         print_table(measured, run)
+
+
+def env_of(cfg: EvalConfig, trained: TrainConfig) -> EnvConfig:
+    """The environment of the training, on the split that is asked for as the benchmark shows it.
+
+    Raises:
+        ConfigError: only manipulation has splits.
+    """
+    env = task_of(trained.env, trained.task)
+    if not cfg.split:
+        return env
+    if not isinstance(env, ManipulationConfig):
+        raise ConfigError(f"split={cfg.split}: only env=manipulation has splits")
+    return replace(env, split=cfg.split, variation=None)
+
+
+def labels_of(env: EnvConfig) -> dict[str, str]:
+    """What the rows of the summary are about."""
+    labels = {"env": name_of(env, ENVS)}
+    return {**labels, "task": env.task, "split": env.split} if isinstance(env, ManipulationConfig) else labels
 
 
 def samples_of(cfg: EvalConfig, trained: TrainConfig) -> int:
@@ -134,21 +166,29 @@ class Played(NamedTuple):
     values: list[Numbers]
 
 
-def evaluate(cfg: EvalConfig, trained: TrainConfig, progress: ProgressCallback) -> Played:
-    """Let the agent play."""
-    folder, samples = cfg.run / cfg.weights, samples_of(cfg, trained)
-    policy = Policy.load(replace(trained.model, weights=None), trained.seed)
-    load_weights(policy, folder / WEIGHTS)
-    critic = folder / CRITIC
-    valuer = load_valuer(trained.algorithm, policy, critic) if critic.is_file() else None
+def evaluate(
+    cfg: EvalConfig, trained: TrainConfig, folder: Path | None, progress: ProgressCallback
+) -> Played:
+    """Let an agent play.
+
+    Args:
+        cfg: how.
+        trained: the training.
+        folder: of what the agent has learnt; None for the model as the training found it.
+        progress: called with (episodes played, episodes in all).
+    """
+    samples = samples_of(cfg, trained)
+    model = trained.model if folder is None else replace(trained.model, weights=folder)
+    policy = load_policy(model, trained.seed)
+    critic = None if folder is None else folder / CRITIC
+    valuer = load_valuer(trained.algorithm, policy, critic) if critic and critic.is_file() else None
     default = 0.0 if samples == 1 else -1.0
     temperature = default if cfg.temperature is None else cfg.temperature
     generator = trained.generator
     if temperature >= 0:
         generator = replace(generator, temperature=temperature)
     chooser = make_chooser(generator, policy, valuer.module, samples) if valuer and samples > 1 else None
-    env = task_of(trained.env, trained.task)
-    job = rollout_job(env, trained.model, generator, trained.rollout, cfg.seed)
+    job = rollout_job(env_of(cfg, trained), model, generator, trained.rollout, cfg.seed)
     executor = LocalExecutor(job, policy, chooser)
     finished: list[Finished] = []
     for item in executor.run(episodes(cfg.seed, "eval", 0, cfg.episodes)):
@@ -157,6 +197,15 @@ def evaluate(cfg: EvalConfig, trained: TrainConfig, progress: ProgressCallback) 
     executor.close()
     finished.sort(key=lambda item: item.index)
     return Played(finished, valuer.values([item.trajectory for item in finished]) if valuer else [])
+
+
+def gain(finished: list[Finished], start: list[Finished]) -> Interval:
+    """How much more often the first succeed than the second, of the episodes that both have."""
+    first, second = (
+        {item.index: float(item.trajectory.success) for item in played} for played in (finished, start)
+    )
+    both = sorted(first.keys() & second.keys())
+    return paired_difference({key: first[key] for key in both}, {key: second[key] for key in both})
 
 
 def write_report(path: Path, measured: dict[str, dict[str, Interval]], finished: list[Finished]) -> None:
@@ -190,5 +239,6 @@ VERB = Verb(
         "kalie eval run=outputs/train/latest episodes=200",
         "kalie eval run=outputs/train/latest weights=best temperature=-1",
         "kalie eval run=outputs/train/latest samples=5",
+        "kalie eval run=outputs/train/latest split=test episodes=100",
     ),
 )

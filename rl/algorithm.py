@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from accelerate import Accelerator
 
+from .base_policy import BasePolicy
 from .collect import Collector
 from .envs.base import EnvConfig
 from .executors import RolloutJob
 from .generation import Capability
-from .policy import Policy
+from .policy import Policy, language_of
 from .values import Valuer
 
 
@@ -32,13 +33,18 @@ class Tools:
         updates: planned in all.
     """
 
-    policy: Policy
+    policy: BasePolicy
     collector: Collector
     accelerator: Accelerator
     job: RolloutJob
     env: EnvConfig
     seed: int
     updates: int
+
+    @property
+    def language(self) -> Policy:
+        """The policy, of an algorithm that needs a language model."""
+        return language_of(self.policy)
 
     @property
     def temperature(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from .processes import gather, place
 from .rollout import Finished, RolloutError, episode
 from .samples import Numbers
 from .store import TrajectoryStore, decode_parquet, encode_parquet
+from .types import Turn
 from .values import Valuer
 
 
@@ -123,7 +124,8 @@ def rollout_metrics(finished: Sequence[Finished], usage: Usage, seconds: float) 
 
     `return`, `success`, `turns` and `response_tokens` are means, `invalid` is the share of turns without an
     action, `repetition` the share of a response's four-token runs that it had before, `distinct` the share of
-    responses that no other turn gave.
+    responses that no other turn gave, `faithful`, where the environment judges it, the share of responses
+    whose statements about the state are so.
     """
     metrics = {
         "rollout/episodes": float(len(finished)),
@@ -136,7 +138,7 @@ def rollout_metrics(finished: Sequence[Finished], usage: Usage, seconds: float) 
     turns = [turn for item in finished for turn in item.trajectory.turns]
     if not turns:
         return metrics
-    texts = [turn.text for turn in turns]
+    texts, judged = [turn.text for turn in turns], judgements(turns)
     return {
         **metrics,
         "rollout/return": float(np.mean([item.trajectory.episode_return for item in finished])),
@@ -146,7 +148,7 @@ def rollout_metrics(finished: Sequence[Finished], usage: Usage, seconds: float) 
         "rollout/response_tokens": float(np.mean([len(turn.response_ids) for turn in turns])),
         "rollout/repetition": float(np.mean([repetition(turn.response_ids.tolist()) for turn in turns])),
         "rollout/distinct": len(set(texts)) / len(texts),
-        **_faithful(finished),
+        **({"rollout/faithful": float(np.mean(judged))} if judged else {}),
     }
 
 
@@ -156,8 +158,7 @@ def repetition(ids: Sequence[int], run: int = 4) -> float:
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
-def _faithful(finished: Sequence[Finished]) -> dict[str, float]:
-    """The share of answers whose statements about the state are so, where an environment judges it."""
-    judged = [turn.info.get("faithful") for item in finished for turn in item.trajectory.turns]
-    known = [bool(value) for value in judged if value is not None]
-    return {"rollout/faithful": float(np.mean(known))} if known else {}
+def judgements(turns: Iterable[Turn]) -> list[bool]:
+    """Whether what an answer states about the state is so, of those answers that an environment judged."""
+    told = (turn.info.get("faithful") for turn in turns)
+    return [bool(one) for one in told if one is not None]

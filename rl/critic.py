@@ -15,8 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, BertConfig, PreTrainedModel
 
 from ..core.ranges import at_least
+from .base_policy import BasePolicy, Scores
 from .batches import Row, TokenBatch
-from .policy import Policy, Scores
 from .prompts import Ids
 
 IdsLike = Sequence[Ids]
@@ -54,7 +54,7 @@ class ActorCritic(nn.Module):
 
     def __init__(
         self,
-        policy: Policy,
+        policy: BasePolicy,
         hidden: Sequence[int],
         per: Literal["turn", "token"],
         detach: bool = False,

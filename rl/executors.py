@@ -13,10 +13,10 @@ import torch
 
 from ..core.config import ConfigError
 from ..core.ranges import at_least
+from .base_policy import BasePolicy
 from .env_host import MakeEnv
 from .generation import Generator, GeneratorConfig, make_generator
 from .models import ModelConfig
-from .policy import Policy
 from .rollout import Episode, Finished, RolloutConfig, RolloutCounts, RolloutEngine
 
 
@@ -150,7 +150,7 @@ class LocalExecutor:
         generator: that samples its answers; None for the job's.
     """
 
-    def __init__(self, job: RolloutJob, policy: Policy, generator: Generator | None = None) -> None:
+    def __init__(self, job: RolloutJob, policy: BasePolicy, generator: Generator | None = None) -> None:
         self.usage = Usage()
         self._generator = generator or make_generator(job.generator, policy)
         self._engine = RolloutEngine(job.make_env, policy, self._generator, job.rollout, job.env)
@@ -170,7 +170,7 @@ class LocalExecutor:
         self._engine.close()
 
 
-def make_executor(config: ExecutorConfig, job: RolloutJob, policy: Policy) -> Executor:
+def make_executor(config: ExecutorConfig, job: RolloutJob, policy: BasePolicy) -> Executor:
     """The executor of a config.
 
     Raises:

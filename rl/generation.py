@@ -16,8 +16,9 @@ import numpy as np
 from ..core.chat import ChatConfig
 from ..core.config import ConfigError
 from ..core.ranges import above, at_least, within
+from .base_policy import BasePolicy
 from .decoder import Response, SlotDecoder
-from .models import ModelConfig
+from .models import AgentModelConfig, ModelConfig
 from .policy import Policy
 from .prompts import Prompt
 
@@ -177,15 +178,20 @@ def check_adapter(generator: GeneratorConfig, model: ModelConfig) -> None:
         ConfigError: see there.
     """
     sends = isinstance(generator, OpenAIGeneratorConfig) and generator.weights == "adapter"
-    if sends and not model.lora_rank:
+    if sends and not (isinstance(model, AgentModelConfig) and model.lora_rank):
         raise ConfigError(
             "generator=openai is sent the policy's LoRA adapter, but model.lora_rank=0; set it, or use "
             "generator.weights=server (not for training by reinforcement) or generator=hf"
         )
 
 
-def make_generator(config: GeneratorConfig, policy: Policy) -> Generator:
-    """The generator of a config."""
+def make_generator(config: GeneratorConfig, policy: BasePolicy) -> Generator:
+    """The generator of a config; a policy that is no language model answers in one pass."""
+    if not isinstance(policy, Policy):
+        from .keypoint_policy import KeypointGenerator, KeypointPolicy
+
+        assert isinstance(policy, KeypointPolicy)  # noqa: S101  there is no third kind
+        return KeypointGenerator(policy, config.slots, config.temperature)
     if isinstance(config, HFGeneratorConfig):
         return SlotDecoder(
             policy,

@@ -23,6 +23,7 @@ from transformers import (
 
 from ..core.ranges import at_least
 from .images import ImageEncoder, ProcessorImages, SquareImages
+from .keypoint_config import KeypointPolicyConfig
 from .tokenizer import IMAGE, tiny_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -55,7 +56,7 @@ class AgentModelConfig:
         lora_alpha: its scale is alpha / rank.
         lora_dropout: while training.
         lora_layers: layers that get one, by the end of their names.
-        device: of torch, e.g. "cuda"; of a trainer with several processes, its own.
+        device: of torch, e.g. "cuda"; trainer=ddp and fsdp give each process its own.
         weights: safetensors of an earlier run (its `model` folder) to start from; null for none.
     """
 
@@ -85,13 +86,18 @@ class AgentModelConfig:
 class TinyLMConfig(AgentModelConfig):
     """A Llama of 0.2 million parameters with the project's own tokenizer, untrained.
 
+    It is shown the present turn alone unless `window` says otherwise: the environments' observations are
+    whole by default, and attention to all of an episode's turns costs several times as much.
+
     Attributes:
+        window: how many turns a prompt shows, the present one included; 0 for the whole episode.
         hidden: width.
         layers: of the text model.
         heads: of attention.
         max_positions: longest context, tokens.
     """
 
+    window: int = 1
     hidden: int = 64
     layers: int = 2
     heads: int = 4
@@ -226,7 +232,8 @@ class MistralConfig(HubModelConfig):
     lora_layers: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
-ModelConfig: TypeAlias = TinyLMConfig | TinyVLMConfig | SmolLM2Config | HubModelConfig
+LanguageConfig: TypeAlias = TinyLMConfig | TinyVLMConfig | SmolLM2Config | HubModelConfig
+ModelConfig: TypeAlias = LanguageConfig | KeypointPolicyConfig
 MODELS: dict[str, type] = {
     "tiny_lm": TinyLMConfig,
     "tiny_vlm": TinyVLMConfig,
@@ -237,11 +244,12 @@ MODELS: dict[str, type] = {
     "qwen2_5_1_5b": QwenConfig,
     "llama3_1_8b": Llama31Config,
     "mistral_7b": MistralConfig,
+    "keypoint_base": KeypointPolicyConfig,
 }
 """The choices of the group `model` of the agents' verbs."""
 
 
-def load_language(config: ModelConfig, seed: int) -> Language:
+def load_language(config: LanguageConfig, seed: int) -> Language:
     """The model of a config, its adapter if any fresh.
 
     Args:
@@ -269,13 +277,15 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """
     if isinstance(config, TinyLMConfig):
         return tiny_tokenizer()
+    if isinstance(config, KeypointPolicyConfig):
+        raise FileNotFoundError("the tokens of a keypoint model are no words")
     folder = config.cache if isinstance(config, SmolLM2Config) else config.source
     if folder is None or (isinstance(folder, Path) and not folder.is_dir()):
         raise FileNotFoundError(f"{folder}: no tokenizer here")
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def _base(config: ModelConfig) -> Language:
+def _base(config: LanguageConfig) -> Language:
     if isinstance(config, TinyVLMConfig):
         return _tiny_vlm(config)
     if isinstance(config, TinyLMConfig):

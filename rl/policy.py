@@ -7,20 +7,19 @@ end token included, and does not depend on the batch it is scored in.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from peft import PeftModel
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 from torch.nn import functional
 
-from ..core.checkpoint import load_tensors
+from .base_policy import WEIGHTS, BasePolicy, Scores, load_weights
 from .batches import Row, TokenBatch, collate
 from .images import Image
-from .models import AgentModelConfig, Language, ModelConfig, load_language
+from .losses import entropy as entropy_of
+from .models import Language, LanguageConfig, load_language
 from .prompts import ChatRenderer, Conversation
 
 # Settings of a few model families that change logits after the head, which `Policy` computes itself.
@@ -29,22 +28,7 @@ _LOGIT_SETTINGS = ("final_logit_softcapping", "logits_scaling", "logit_scale")
 _THREE_POSITIONS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
 
-class Scores(NamedTuple):
-    """What a policy says of the N response tokens of a batch.
-
-    Attributes:
-        log_probs: (N,) of the tokens.
-        entropy: (N,) of the distributions that they were drawn from; None where it was not asked for.
-        states: (N, hidden) last hidden states that predicted the tokens; of a turn's first token it is the
-            state of its last prompt token.
-    """
-
-    log_probs: Tensor
-    entropy: Tensor | None
-    states: Tensor
-
-
-class Policy(nn.Module):
+class Policy(BasePolicy):
     """A language model as a policy.
 
     Args:
@@ -56,7 +40,7 @@ class Policy(nn.Module):
         forbidden: tokens that are never sampled and have probability 0: image placeholders.
     """
 
-    def __init__(self, language: Language, config: AgentModelConfig) -> None:
+    def __init__(self, language: Language, config: LanguageConfig) -> None:
         super().__init__()
         self.network = language.network.eval()
         self.tokenizer: Any = language.tokenizer
@@ -66,15 +50,14 @@ class Policy(nn.Module):
         self.forbidden = [] if self.images is None else [self.images.token]
         self.pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.end_ids[0]
         self.renderer = ChatRenderer(self.tokenizer, self.images, self.end_ids, config.system)
-        self._reference: dict[str, Tensor] | None = None
         _refuse_logit_settings(self._plain_network)
 
     @classmethod
-    def load(cls, config: ModelConfig, seed: int) -> Policy:
+    def load(cls, config: LanguageConfig, seed: int) -> Policy:
         """The policy of a config; weights that are drawn come from `seed`."""
         policy = cls(load_language(config, seed), config)
         if config.weights is not None:
-            policy.load_trained(load_tensors(config.weights / "policy.safetensors"))
+            load_weights(policy, config.weights / WEIGHTS)
         return policy
 
     @property
@@ -82,12 +65,12 @@ class Policy(nn.Module):
         """The Hugging Face model itself, whose layers hold the adapter if there is one."""
         return self.network.get_base_model() if isinstance(self.network, PeftModel) else self.network
 
-    @property
+    @cached_property
     def backbone(self) -> Any:  # noqa: ANN401
         """Ids to hidden states."""
         return self._plain_network.base_model
 
-    @property
+    @cached_property
     def head(self) -> Any:  # noqa: ANN401
         """Hidden states to logits."""
         return self._plain_network.get_output_embeddings()
@@ -96,6 +79,11 @@ class Policy(nn.Module):
     def rotates_in_three(self) -> bool:
         """Whether positions have three coordinates: time, row and column of an image."""
         return self._plain_network.config.model_type in _THREE_POSITIONS
+
+    @property
+    def window(self) -> int:
+        """As the config says."""
+        return self.config.window
 
     @property
     def hidden_size(self) -> int:
@@ -144,8 +132,12 @@ class Policy(nn.Module):
         ).last_hidden_state
         states = hidden[batch.rows, batch.columns - 1]
         logits = self.logits(states, temperature)
-        log_probs = -functional.cross_entropy(logits, batch.tokens, reduction="none")
-        return Scores(log_probs, _entropy(logits) if entropy else None, states)
+        if not entropy:
+            return Scores(-functional.cross_entropy(logits, batch.tokens, reduction="none"), None, states)
+        every = logits.log_softmax(-1)
+        log_probs = every.gather(-1, batch.tokens[:, None]).squeeze(-1)
+        finite = every.clamp_min(torch.finfo(every.dtype).min) if self.forbidden else every
+        return Scores(log_probs, entropy_of(finite), states)
 
     def logits(self, states: Tensor, temperature: float = 1.0) -> Tensor:
         """Logits (…, V) in float32, divided by the temperature, forbidden tokens at -inf."""
@@ -162,54 +154,16 @@ class Policy(nn.Module):
             return {}
         return {"mm_token_type_ids": (ids == self.images.token).int()}
 
-    def trained(self) -> dict[str, Tensor]:
-        """The weights that training changes, by name: the adapter's where there is one."""
-        return {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}
 
-    def trained_arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Copies of `trained` for NumPy, in float32, which holds the bfloat16 that NumPy lacks exactly.
+def language_of(policy: BasePolicy) -> Policy:
+    """The policy, which must be a language model.
 
-        Copies even on a CPU: memory that NumPy shares cannot be divided among processes (trainer=fsdp).
-        """
-        return {name: w.to("cpu", torch.float32, copy=True).numpy() for name, w in self.trained().items()}
-
-    @torch.no_grad()
-    def load_trained(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over what `trained` returned, of this policy or another of the same config.
-
-        Raises:
-            ValueError: the names or shapes are not this policy's.
-        """
-        own = {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
-        if own.keys() != weights.keys():
-            odd = sorted(own.keys() ^ weights.keys())
-            raise ValueError(f"these weights are of another model: {len(odd)} names differ, such as {odd[0]}")
-        for name, weight in own.items():
-            if weight.shape != weights[name].shape:
-                raise ValueError(
-                    f"{name}: weights of shape {tuple(weights[name].shape)}, not {tuple(weight.shape)}"
-                )
-            weight.copy_(weights[name])
-
-    def keep_reference(self) -> None:
-        """Remember the present trained weights as those of the reference."""
-        self._reference = {name: weight.clone() for name, weight in self.trained().items()}
-
-    @torch.no_grad()
-    def reference_scores(self, batch: TokenBatch, temperature: float = 1.0) -> Scores:
-        """What `forward` gave with the weights that `keep_reference` remembered.
-
-        Raises:
-            RuntimeError: it was not called.
-        """
-        if self._reference is None:
-            raise RuntimeError("the policy has no reference; call keep_reference first")
-        return functional_call(self, self._reference, (batch, temperature))
-
-
-def _entropy(logits: Tensor) -> Tensor:
-    log_probs = logits.log_softmax(-1)
-    return -(log_probs.exp() * log_probs.masked_fill(log_probs == -torch.inf, 0.0)).sum(-1)
+    Raises:
+        TypeError: it is none; `registry.check_job` has let a wrong pair pass.
+    """
+    if not isinstance(policy, Policy):
+        raise TypeError(f"a {type(policy).__name__} is no language model")
+    return policy
 
 
 def _end_ids(network: Any, tokenizer: Any) -> list[int]:  # noqa: ANN401

@@ -19,6 +19,7 @@ from .algorithms.filtered_bc import FilteredBC, FilteredBCConfig
 from .algorithms.ppo import PPO, PPOConfig
 from .algorithms.reinforce import Reinforce, ReinforceConfig
 from .algorithms.sft import SFT, SFTConfig
+from .base_policy import BasePolicy
 from .collect import Collected, Collector
 from .critic import ActorCritic, CriticConfig, UtteranceCritic
 from .envs.base import EnvConfig
@@ -34,12 +35,20 @@ from .executors import (
     in_this_process,
     make_executor,
 )
-from .generation import Generator, GeneratorConfig, check_adapter, check_capabilities
+from .generation import (
+    Generator,
+    GeneratorConfig,
+    HFGeneratorConfig,
+    check_adapter,
+    check_capabilities,
+)
+from .keypoint_config import KeypointPolicyConfig
 from .models import ModelConfig
-from .policy import Policy
+from .policies import load_policy
+from .policy import language_of
 from .rollout import RolloutConfig
 from .store import TrajectoryStore
-from .trainer import Trainer, TrainerConfig
+from .trainer import DDPTrainerConfig, Trainer, TrainerConfig
 from .values import StateValuer, UtteranceValuer, Valuer
 
 AlgorithmConfig: TypeAlias = (
@@ -64,6 +73,8 @@ _CLASSES: Mapping[str, tuple[type, Any]] = {
 }
 ALGORITHMS: dict[str, type] = {name: config for name, (config, _) in _CLASSES.items()}
 """The choices of the config group `algorithm`."""
+OF_ANY_TOKENS = ("ppo", "reinforce", "filtered_bc")
+"""Algorithms that ask a policy for scores alone, whatever its tokens stand for."""
 
 
 def name_of(config: object, choices: Mapping[str, type]) -> str:
@@ -89,6 +100,12 @@ def check_job(
         ConfigError: naming the parts and what would do.
     """
     who = f"algorithm={name_of(algorithm, ALGORITHMS)}"
+    if isinstance(model, KeypointPolicyConfig):
+        check_keypoints(algorithm, env, generator)
+    if isinstance(env, ManipulationConfig) and env.split == "test":
+        raise ConfigError(
+            "env.split=test is held out from training; use train or validation, and kalie eval split=test"
+        )
     check_capabilities(generator, algorithm_class(algorithm).needs, who)
     check_adapter(generator, model)
     counting = isinstance(algorithm, CoTPPOConfig | PPOConfig | ReinforceConfig) and bool(algorithm.turns)
@@ -98,6 +115,24 @@ def check_job(
             f"{who} chooses by a critic that only this process has; use executor=local executor.processes=1"
         )
     check_sight(env, model)
+
+
+def check_keypoints(algorithm: AlgorithmConfig, env: EnvConfig, generator: GeneratorConfig) -> None:
+    """Refuse what a keypoint model as a policy cannot do.
+
+    Raises:
+        ConfigError: naming the part that does not go with it and what would do.
+    """
+    name = name_of(algorithm, ALGORITHMS)
+    if not isinstance(env, ManipulationConfig):
+        raise ConfigError(f"model=keypoint_base answers env=manipulation only, not env={name_of(env, ENVS)}")
+    if name not in OF_ANY_TOKENS:
+        raise ConfigError(
+            f"algorithm={name} needs a language model, and model=keypoint_base is none; use algorithm="
+            f"{' or '.join(OF_ANY_TOKENS)}"
+        )
+    if not isinstance(generator, HFGeneratorConfig):
+        raise ConfigError("generator=openai serves language models; model=keypoint_base needs generator=hf")
 
 
 def check_sight(env: EnvConfig, model: ModelConfig) -> None:
@@ -127,7 +162,7 @@ class Parts:
     """
 
     trainer: Trainer
-    policy: Policy
+    policy: BasePolicy
     executors: tuple[Executor, ...]
 
     def close(self) -> None:
@@ -153,7 +188,7 @@ def build_training(
     trainer: TrainerConfig,
     seed: int,
     folder: Path,
-    policy: Policy | None = None,
+    policy: BasePolicy | None = None,
 ) -> Parts:
     """Put a job together.
 
@@ -170,9 +205,9 @@ def build_training(
         policy: of that model, to go on with; None loads it.
     """
     accelerator = trainer.accelerator()
-    many = accelerator.num_processes > 1
-    model = replace(model, device=str(accelerator.device)) if many else model
-    policy = policy or Policy.load(model, seed)
+    assigned = isinstance(trainer, DDPTrainerConfig)
+    own = replace(model, device=str(accelerator.device)) if assigned else model
+    policy = policy or load_policy(own, seed)
     job = rollout_job(env, model, generator, rollout, seed)
     running = make_executor(executor, job, policy)
     keeps = trainer.keep_trajectories and accelerator.is_main_process
@@ -187,7 +222,7 @@ def build_training(
     return Parts(loop, policy, (running, evaluator.executor) if evaluator else (running,))
 
 
-def load_valuer(algorithm: AlgorithmConfig, policy: Policy, path: Path) -> Valuer | None:
+def load_valuer(algorithm: AlgorithmConfig, policy: BasePolicy, path: Path) -> Valuer | None:
     """The critic that a run has saved beside its policy.
 
     Args:
@@ -214,8 +249,8 @@ def load_valuer(algorithm: AlgorithmConfig, policy: Policy, path: Path) -> Value
     return valuer
 
 
-def _utterance_valuer(config: CriticConfig, policy: Policy, micro_turns: int) -> UtteranceValuer:
-    critic = UtteranceCritic(config, len(policy.tokenizer), policy.pad, seed=0)
+def _utterance_valuer(config: CriticConfig, policy: BasePolicy, micro_turns: int) -> UtteranceValuer:
+    critic = UtteranceCritic(config, len(language_of(policy).tokenizer), policy.pad, seed=0)
     return UtteranceValuer(critic.to(policy.device), policy, micro_turns)
 
 

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.ranges import at_least, within
+from .base_policy import BasePolicy, Dialogue
 from .decoder import Response
 from .env_host import EnvHost, MakeEnv, as_observation
 from .envs.base import EnvironmentFailure
 from .generation import Generator
-from .policy import Policy
-from .prompts import Conversation, Prompt
+from .prompts import Prompt
 from .types import Observation, Trajectory, Turn
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class _Run:
 
     episode: Episode
     rng: np.random.Generator
-    conversation: Conversation
+    conversation: Dialogue
     observation: Observation | None = None
     prompt: Prompt | None = None
     response: Response | None = None
@@ -144,7 +144,7 @@ class RolloutEngine:
     """
 
     def __init__(
-        self, make_env: MakeEnv, policy: Policy, generator: Generator, config: RolloutConfig, env: str
+        self, make_env: MakeEnv, policy: BasePolicy, generator: Generator, config: RolloutConfig, env: str
     ) -> None:
         self._make_env = make_env
         self._policy = policy

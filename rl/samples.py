@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .base_policy import BasePolicy
 from .batches import Row, TokenBatch, by_size, joined_rows, turn_rows
-from .policy import Policy
 from .prompts import Ids, Prompt
 from .types import Trajectory
 
@@ -74,7 +74,7 @@ def make_samples(
     return samples
 
 
-def batch_samples(policy: Policy, samples: Sequence[Sample]) -> SampleBatch:
+def batch_samples(policy: BasePolicy, samples: Sequence[Sample]) -> SampleBatch:
     """Samples as one batch on the policy's device."""
     tokens = policy.batch([sample.row for sample in samples])
     values = {
@@ -119,7 +119,7 @@ def tokens_of(samples: Sequence[Sample]) -> float:
     return float(sum(end - start for sample in samples for start, end in sample.row.spans))
 
 
-def final_prompt(policy: Policy, trajectory: Trajectory) -> Prompt:
+def final_prompt(policy: BasePolicy, trajectory: Trajectory) -> Prompt:
     """The prompt that a truncated episode would have gone on with."""
     conversation = policy.conversation()
     for turn in trajectory.turns:

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
@@ -28,6 +28,11 @@ class ShardingAccelerator(Accelerator):
 def trained_weights(module: nn.Module) -> list[nn.Parameter]:
     """The weights that training changes."""
     return [weight for weight in module.parameters() if weight.requires_grad]
+
+
+def is_divided(module: nn.Module) -> bool:
+    """Whether the module is one that `Shards` divides; it cannot be put together again for good."""
+    return isinstance(module, FSDPModule)
 
 
 class Shards:

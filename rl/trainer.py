@@ -17,27 +17,21 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import save_file
-from torch import Tensor
 
-from ..core.checkpoint import CheckpointError, CheckpointStore, capture_rng, load_tensors, restore_rng
+from ..core.checkpoint import CheckpointError, CheckpointStore, capture_rng, restore_rng
 from ..core.config import ConfigError
-from ..core.files import atomic_path
 from ..core.ranges import at_least
 from .algorithm import Algorithm
+from .base_policy import BasePolicy, save_weights
 from .collect import Collected, Collector
-from .policy import Policy
 from .processes import gather
 from .sharding import ShardingAccelerator
 from .watch import CollapseWatch, WatchConfig
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = "policy.safetensors"
-"""The trained weights in a run's folders `model` (the last) and `best` (the best evaluated)."""
-
 CRITIC = "critic.safetensors"
-"""Beside them, what the algorithm's critic has learnt, if it has one."""
+"""What the algorithm's critic has learnt, if it has one, beside the policy in a run's folders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +64,15 @@ class SingleTrainerConfig:
         at_least(self, 1, "updates", "evaluation_episodes", "checkpoint_every")
         at_least(self, 0, "turns", "evaluate_every", "evaluation_temperature")
 
-    def check_launch(self) -> None:
-        """Refuse a number of processes that the config does not mean.
+    def processes_to_start(self) -> int:
+        """How many processes must be started for this job, in the place of this one; 0 where all are there.
 
         Raises:
-            ConfigError: see there.
+            ConfigError: others were started than the config means.
         """
-        if _processes() > 1:
+        if launched() > 1:
             raise ConfigError("several processes were started, but trainer=single; use trainer=ddp or fsdp")
+        return 0
 
     def accelerator(self) -> Accelerator:
         """What the job's processes work together through."""
@@ -86,19 +81,29 @@ class SingleTrainerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DDPTrainerConfig(SingleTrainerConfig):
-    """Several processes: `torchrun --nproc-per-node=N -m kalie.cli.main train trainer=ddp …`.
+    """Several processes, which the command starts itself, or torchrun.
 
     Each has a copy of the model, runs its part of the episodes and computes its part of every micro-batch;
     gradients are added up. What is trained is what one process would train.
+
+    Attributes:
+        processes: on this machine; 0 for one on each GPU. Under torchrun it counts.
     """
 
-    def check_launch(self) -> None:
+    processes: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, 0, "processes")
+
+    def processes_to_start(self) -> int:
         """See there."""
-        if _processes() < 2:
-            raise ConfigError(
-                "trainer=ddp and trainer=fsdp need several processes: "
-                "torchrun --nproc-per-node=N -m kalie.cli.main train …"
-            )
+        wanted = self.processes or torch.cuda.device_count()
+        if launched():
+            return 0
+        if not wanted:
+            raise ConfigError("trainer.processes: say how many, since this machine has no GPU to count")
+        return wanted if wanted > 1 else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +118,9 @@ class FSDPTrainerConfig(DDPTrainerConfig):
         return ShardingAccelerator(mixed_precision=self.precision, cpu=not torch.cuda.is_available())
 
 
-def _processes() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
+def launched() -> int:
+    """How many processes a launcher such as torchrun has started; 0 without one."""
+    return int(os.environ.get("WORLD_SIZE", "0"))
 
 
 TrainerConfig: TypeAlias = SingleTrainerConfig | DDPTrainerConfig | FSDPTrainerConfig
@@ -163,7 +169,7 @@ class Trainer:
         self,
         config: TrainerConfig,
         algorithm: Algorithm,
-        policy: Policy,
+        policy: BasePolicy,
         collector: Collector,
         evaluate: Callable[[int], Collected] | None,
         folder: Path,
@@ -240,7 +246,7 @@ class Trainer:
     def _write(self, name: str) -> None:
         if not self._main:
             return
-        save_weights(self._policy.trained(), self._folder / name / WEIGHTS)
+        self._policy.save(self._folder / name)
         if self._algorithm.valuer is not None:
             save_weights(self._algorithm.valuer.module.state_dict(), self._folder / name / CRITIC)
 
@@ -275,19 +281,3 @@ class Trainer:
         self._update, self._stopped = state["update"], state["stopped"]
         self._best_return, self._best_update = state["best"]
         restore_rng(state["rng"])
-
-
-def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Write trained weights as safetensors, whole or not at all."""
-    with atomic_path(path) as temporary:
-        save_file({name: weight.cpu().contiguous() for name, weight in weights.items()}, temporary)
-
-
-def load_weights(policy: Policy, path: Path) -> None:
-    """Take over weights that `save_weights` wrote.
-
-    Raises:
-        CheckpointError: the file is damaged, or no safetensors file.
-        ValueError: the weights are of another model.
-    """
-    policy.load_trained(load_tensors(path))

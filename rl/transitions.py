@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .base_policy import BasePolicy
 from .batches import Row
-from .policy import Policy
 from .prompts import Ids, Prompt, shown_images
 from .replay import Transition
 from .samples import final_prompt
@@ -35,9 +35,9 @@ class Experience(NamedTuple):
     following: list[Prompt]
 
 
-def experience(policy: Policy, transitions: Sequence[Transition], cap_is_terminal: bool) -> Experience:
+def experience(policy: BasePolicy, transitions: Sequence[Transition], cap_is_terminal: bool) -> Experience:
     """Transitions put together."""
-    prompts = [shown_prompt(one.trajectory, one.index, policy.config.window) for one in transitions]
+    prompts = [shown_prompt(one.trajectory, one.index, policy.window) for one in transitions]
     done = [one.turn.terminated or (cap_is_terminal and one.turn.truncated) for one in transitions]
     following = [
         prompt if over else _following(policy, one)
@@ -52,10 +52,10 @@ def experience(policy: Policy, transitions: Sequence[Transition], cap_is_termina
     )
 
 
-def _following(policy: Policy, transition: Transition) -> Prompt:
+def _following(policy: BasePolicy, transition: Transition) -> Prompt:
     if transition.last:
         return final_prompt(policy, transition.trajectory)
-    return shown_prompt(transition.trajectory, transition.index + 1, policy.config.window)
+    return shown_prompt(transition.trajectory, transition.index + 1, policy.window)
 
 
 def shown_prompt(trajectory: Trajectory, turn: int, window: int) -> Prompt:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from .base_policy import BasePolicy
 from .batches import Row, by_size
 from .critic import ActorCritic, UtteranceCritic
-from .policy import Policy
 from .samples import Numbers, final_prompt, make_samples, prompt_row
 from .types import Trajectory
 
@@ -67,7 +67,7 @@ class UtteranceValuer:
     """
 
     module: UtteranceCritic
-    policy: Policy
+    policy: BasePolicy
     micro_turns: int
 
     @torch.no_grad()
@@ -100,7 +100,7 @@ def state_values(critic: ActorCritic, trajectories: Sequence[Trajectory], micro_
         float64 (S + 1,) each, S its number of turns or of response tokens.
     """
     policy = critic.policy
-    own = [[s.row for s in make_samples(one, policy.config.window)] for one in trajectories]
+    own = [[s.row for s in make_samples(one, policy.window)] for one in trajectories]
     cut = [index for index, one in enumerate(trajectories) if not one.turns[-1].terminated]
     after = [prompt_row(final_prompt(policy, trajectories[index]), policy.pad) for index in cut]
     values = iter(_row_values(critic, [row for rows in own for row in rows] + after, micro_turns))

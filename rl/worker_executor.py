@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .base_policy import BasePolicy
 from .executors import LocalExecutor, More, RolloutJob, Usage
-from .policy import Policy
+from .policies import load_policy
 from .rollout import Episode, Finished, RolloutError
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class RolloutWorker:
     """
 
     def __init__(self, job: RolloutJob) -> None:
-        self._policy = Policy.load(job.model, job.seed)
+        self._policy = load_policy(job.model, job.seed)
         self._executor = LocalExecutor(job, self._policy)
 
     def run(self, weights: Weights, episodes: Sequence[Episode]) -> Iterator[Finished | Usage]:
@@ -92,7 +93,9 @@ class WorkerExecutor:
         policy: whose weights the workers copy before every run.
     """
 
-    def __init__(self, workers: Workers, count: int, replacements: int, slots: int, policy: Policy) -> None:
+    def __init__(
+        self, workers: Workers, count: int, replacements: int, slots: int, policy: BasePolicy
+    ) -> None:
         self.usage = Usage()
         self._workers = workers
         self._count = count

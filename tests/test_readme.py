@@ -41,6 +41,7 @@ PAGES = (
     "docs/environments.md",
     "docs/own_photos.md",
     "docs/rl.md",
+    "docs/rl_arm.md",
     "docs/ros.md",
     "docs/scaling.md",
     "docs/simulation.md",
@@ -145,7 +146,8 @@ def test_commands_compose(page: str) -> None:
         options = parse(arguments)
         if not options.help:
             verb = load_verb(name)
-            verb.schema(name).compose(verb.overrides(options.overrides))
+            for job in verb.schema(name).combinations(verb.overrides(options.overrides)):
+                verb.schema(name).compose(job)
 
 
 RL = (ROOT / "docs" / "rl.md").read_text("utf-8")
@@ -190,9 +192,18 @@ def test_make_targets_exist() -> None:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
+HEADING = re.compile(r"^#+ (.*)$", flags=re.MULTILINE)
+
+
 def test_folders_and_links_exist() -> None:
     for folder in re.findall(r"`(\w+)/`", README.partition("## Layout")[2].partition("## More")[0]):
         assert (ROOT / folder).is_dir(), folder
     for page in PAGES:
-        for link in re.findall(r"\]\((\S+?)\)", (ROOT / page).read_text("utf-8")):
-            assert ((ROOT / page).parent / link).exists(), link
+        text = (ROOT / page).read_text("utf-8")
+        headings = {
+            re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in HEADING.findall(text)
+        }
+        for link in re.findall(r"\]\((\S+?)\)", text):
+            file, _, heading = link.partition("#")
+            assert ((ROOT / page).parent / file).exists(), link
+            assert file or heading in headings, link

@@ -170,7 +170,7 @@ class Archer:
     def __init__(self, config: ArcherConfig, tools: Tools) -> None:
         self._config = config
         self._tools = tools
-        policy = tools.policy
+        policy = tools.language
         critic = UtteranceCritic(config.critic, len(policy.tokenizer), policy.pad, tools.seed)
         self.critic = critic.to(policy.device)
         self.target = target_of(self.critic)
@@ -241,7 +241,7 @@ class Archer:
 
     def _actor_loss(self, part: Sequence[Drawn]) -> Loss:
         config, tools = self._config, self._tools
-        window = tools.policy.config.window
+        window = tools.policy.window
         prompts = [shown_prompt(one.trajectory, one.index, window) for one, _ in part]
         fresh = self._fresh(prompts, part)
         advantages = self.advantages(prompts, fresh)

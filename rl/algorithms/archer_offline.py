@@ -128,7 +128,7 @@ class OfflineArcher:
     def __init__(self, config: OfflineArcherConfig, tools: Tools) -> None:
         self._config = config
         self._tools = tools
-        policy = tools.policy
+        policy = tools.language
         critic = UtteranceCritic(config.critic, len(policy.tokenizer), policy.pad, tools.seed)
         self.critic = critic.to(policy.device)
         self.target = target_of(self.critic)
@@ -177,7 +177,7 @@ class OfflineArcher:
 
     def _actor_loss(self, part: Sequence[Transition]) -> Loss:
         config, policy = self._config, self._tools.policy
-        window = policy.config.window
+        window = policy.window
         prompts = [shown_prompt(one.trajectory, one.index, window) for one in part]
         utterances = [one.turn.response_ids for one in part]
         with torch.no_grad():

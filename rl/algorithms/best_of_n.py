@@ -15,11 +15,11 @@ from torch import nn
 
 from ...core.ranges import at_least
 from ..algorithm import Tools
+from ..base_policy import BasePolicy
 from ..decoder import Response
 from ..executors import LocalExecutor
 from ..generation import Capability, Generator, GeneratorConfig, make_generator, respond_all
 from ..learner import mean_metrics
-from ..policy import Policy
 from ..prompts import Ids, Prompt
 from .archer import Archer, ArcherConfig, Drawn
 
@@ -99,7 +99,7 @@ class BestOfN:
         return responses[best(self._critic, self._prompts.pop(slot), [one.ids for one in responses])]
 
 
-def make_chooser(config: GeneratorConfig, policy: Policy, critic: nn.Module, samples: int) -> BestOfN:
+def make_chooser(config: GeneratorConfig, policy: BasePolicy, critic: nn.Module, samples: int) -> BestOfN:
     """A generator of the best of `samples` responses, as many at a time as a plain one of that config."""
     wide = replace(config, slots=config.slots * samples)
     return BestOfN(make_generator(wide, policy), critic, samples)

@@ -132,8 +132,9 @@ def cot_ppo_loss(
     zero = policy.loss.new_zeros(())
     entropy = scores.entropy.mean() if scores.entropy is not None else zero
     kl = zero if reference_log_probs is None else kl_to_reference(scores.log_probs, reference_log_probs)
-    loss = policy.loss + config.value_coefficient * value
-    loss = loss - config.entropy_coefficient * entropy + config.kl_coefficient * kl
+    loss = policy.loss + config.value_coefficient * value + config.kl_coefficient * kl
+    if config.entropy_coefficient:
+        loss = loss - config.entropy_coefficient * entropy
     return CoTPPOLoss(loss, policy.loss, value, entropy, policy.clipped, policy.drift, kl)
 
 

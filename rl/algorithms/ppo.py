@@ -98,7 +98,9 @@ def ppo_loss(judged: Judged, values: Mapping[str, Tensor], config: PPOConfig) ->
     policy = clipped_policy_loss(scores.log_probs, values["old_log_prob"], values["advantage"], config.clip)
     value = clipped_value_loss(judged.values, values["old_value"], values["return"], config.value_clip)
     entropy = scores.entropy.mean() if scores.entropy is not None else policy.loss.new_zeros(())
-    loss = policy.loss + config.value_coefficient * value - config.entropy_coefficient * entropy
+    loss = policy.loss + config.value_coefficient * value
+    if config.entropy_coefficient:
+        loss = loss - config.entropy_coefficient * entropy
     return PPOLoss(loss, policy.loss, value, entropy, policy.clipped, policy.drift)
 
 

@@ -123,7 +123,8 @@ class Reinforce:
         assert scores.entropy is not None  # noqa: S101  asked for
         entropy = scores.entropy.mean()
         loss = reinforce_loss(scores.log_probs, batch.tokens, batch.values["advantage"])
-        loss = loss - config.entropy_coefficient * entropy
+        if config.entropy_coefficient:
+            loss = loss - config.entropy_coefficient * entropy
         metrics = {"entropy": entropy}
         if config.kl_coefficient:
             wanted = policy.reference_scores(batch.tokens, self._tools.temperature).log_probs

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from ...core.ranges import at_least, within
 from ..algorithm import Tools
+from ..base_policy import BasePolicy, Scores
 from ..collect import rollout_metrics
 from ..demonstrations import demonstrate
 from ..envs.cast import cast
 from ..executors import Usage
 from ..generation import Capability
 from ..learner import Learner, Loss, OptimizerConfig, mean_metrics
-from ..policy import Policy, Scores
 from ..rollout import Finished, episodes
 from ..samples import Sample, batch_samples, make_samples, step_batches, tokens_of
 from ..store import TrajectoryStore
@@ -82,7 +82,7 @@ def cloning_loss(log_probs: Tensor) -> CloningLoss:
 
 
 def clone(
-    learner: Learner, policy: Policy, batches: Iterable[Sequence[list[Sample]]]
+    learner: Learner, policy: BasePolicy, batches: Iterable[Sequence[list[Sample]]]
 ) -> list[dict[str, float]]:
     """An optimiser step of `cloning_loss` for each batch of micro-batches; their metrics."""
 
@@ -129,7 +129,7 @@ class SFT:
         player = cast(tools.env).demonstrator(config.misread, config.misjudge)
         env = tools.job.make_env()
         wanted = episodes(tools.seed, "demonstrations", 0, config.episodes)
-        played = list(demonstrate(env, player, tools.policy, wanted, tools.job.env))
+        played = list(demonstrate(env, player, tools.language, wanted, tools.job.env))
         env.close()
         return played
 

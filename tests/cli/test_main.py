@@ -71,6 +71,21 @@ def test_every_verb_s_keys_are_explained(name: str) -> None:
     assert not (keys | set(verb.config.__dataclass_fields__)) - set(field_docs(verb.config, verb.groups))
 
 
+def _fitting(verb: Verb, group: str, choice: str) -> list[str]:
+    """What a choice of `kalie train` goes together with."""
+    if "env" not in verb.groups:
+        return []
+    if choice == "keypoint_base":
+        return ["algorithm=ppo", "env=manipulation"]
+    fitting = {
+        "model": ["env.rendering=text"],
+        "env": ["warm_start.when=never"],  # Not every environment has a demonstrator.
+        "generator": ["model.lora_rank=4"],  # A server is sent an adapter.
+        "executor": ["algorithm=reinforce"],  # Workers collect whole episodes.
+    }
+    return fitting.get(group, [])
+
+
 @pytest.mark.parametrize("name", VERBS)
 def test_every_example_and_every_choice_is_a_sound_config(name: str) -> None:
     import shlex
@@ -86,11 +101,9 @@ def test_every_example_and_every_choice_is_a_sound_config(name: str) -> None:
         kept = [item for item in required if not item.startswith(f"{group}")]
         if group == "segmenter" and "model" in verb.groups:
             kept.append("model=moka")  # The one model that uses it.
-        if group == "generator":
-            kept.append("model.lora_rank=4")  # A server is sent an adapter.
         for choice in schema.choices(group):
             try:
-                schema.compose([*kept, f"{group}={choice}"])
+                schema.compose([*kept, *_fitting(verb, group, choice), f"{group}={choice}"])
             except ConfigError as error:
                 # A choice may need keys of its own, such as a server's address; nothing else may be wrong.
                 assert re.match(r"[\w.]+: a value is required", str(error))  # noqa: PT017

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 
 import kalie.conf
@@ -22,12 +23,14 @@ from kalie.cli.main import main
 from kalie.cli.train import VERB, TrainConfig, run_name
 from kalie.core.checkpoint import load_tensors
 from kalie.core.config import TARGET, ConfigError, target_name
+from kalie.rl.algorithms.reinforce import Reinforce
 from kalie.rl.algorithms.sft import SFTConfig
 from kalie.rl.models import MODELS
-from kalie.rl.policy import Policy
+from kalie.rl.policies import load_policy
 from kalie.rl.registry import ALGORITHMS, load_valuer
 from kalie.rl.store import TrajectoryStore
-from kalie.rl.trainer import CRITIC
+from kalie.rl.trainer import CRITIC, FSDPTrainerConfig
+from kalie.rl.warm_start import has_warm_start
 
 SCHEMA = VERB.schema("train")
 RECIPES = sorted(
@@ -47,6 +50,12 @@ TINY = [
     "generator.max_new_tokens=40",
     "logger.tensorboard=false",
 ]
+TINY_VLM = [
+    *("algorithm=cot_ppo", "model=tiny_vlm", "model.hidden=32", "model.layers=1", "model.window=1"),
+    *("warm_start.updates=1", "warm_start.sft.episodes=2", "warm_start.sft.steps=1"),
+]
+KEYPOINTS = ["algorithm=ppo", "model=keypoint_base", "model.weights=tasks"]
+ARM = ["env=manipulation", "algorithm=ppo"]
 SFT = ["train", "algorithm=sft", *TINY, "algorithm.episodes=20", "algorithm.steps=2"]
 
 
@@ -58,12 +67,13 @@ def test_every_recipe_composes_and_says_so_itself(name: str) -> None:
     assert f"kalie train experiment={name}:" in text
 
 
-def test_there_are_recipes_of_both_papers() -> None:
-    assert {name.split("/")[0] for name in RECIPES} == {"archer", "rl4vlm"}
+def test_there_are_recipes_of_both_papers_and_the_arm() -> None:
+    assert {name.split("/")[0] for name in RECIPES} >= {"archer", "arm", "rl4vlm", "tiny"}
 
 
 def test_every_choice_of_model_and_algorithm_composes() -> None:
-    for name in MODELS:
+    SCHEMA.compose(["model=keypoint_base", *ARM])
+    for name in sorted(MODELS.keys() - {"keypoint_base"}):
         more = ["model.source=somewhere"] if name == "hub" else []
         SCHEMA.compose([f"model={name}", "env.rendering=text", *more])
     for name in ALGORITHMS:
@@ -89,9 +99,23 @@ def test_every_choice_of_model_and_algorithm_composes() -> None:
         (["algorithm=best_of_n", "executor=ray"], "use executor=local"),
         (["task=sweep"], "only env=manipulation has tasks"),
         (["env=manipulation", "task=sweap"], "must be sweep, drawer"),
+        (["env=manipulation", "env.split=test"], "env.split=test is held out"),
+        (["model=keypoint_base", "algorithm=ppo"], "answers env=manipulation only, not env=number_line"),
+        (["model=keypoint_base", *ARM, "algorithm=cot_ppo"], "algorithm=cot_ppo needs a language model"),
+        (["model=keypoint_base", *ARM, "algorithm=archer"], "use algorithm=ppo or reinforce or filtered_bc"),
+        (["model=keypoint_base", *ARM, "algorithm=sft"], "algorithm=sft needs a language model"),
+        (["model=keypoint_base", *ARM, "generator=openai"], "model=keypoint_base needs generator=hf"),
+        (["model=keypoint_base", *ARM, "model.scalar_sigma=0"], "scalar_sigma"),
+        (["model=keypoint_base", *ARM, "warm_start.when=always"], "learns from labels, by kalie finetune"),
         (["algorithm.turns=0"], "one of them must be 0"),
         (["algorithm.gama=0.9"], r"did you mean 'algorithm\.gamma'"),
         (["trainer.updates=0"], "updates=0 must be at least 1"),
+        (["model.weights=somewhere", "warm_start.updates=9"], "warm_start: not used, since the model"),
+        (["algorithm=sft", "warm_start.sft.misread=0.1"], "warm_start: not used, since the model"),
+        (
+            ["env=jericho", "env.games=[x.z5]", "model=tiny_lm"],
+            r"give stored trajectories as warm_start\.sft\.data, or set warm_start\.when=never",
+        ),
     ],
 )
 def test_when_parts_do_not_go_together_expect_a_config_error(overrides: list[str], message: str) -> None:
@@ -109,22 +133,65 @@ def test_the_large_job_composes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trainer", "processes", "message"),
-    [("single", "2", "use trainer=ddp or fsdp"), ("ddp", "1", "torchrun"), ("fsdp", "1", "torchrun")],
+    ("trainer", "message"),
+    [
+        (["trainer=single"], "use trainer=ddp or fsdp"),
+        (["trainer=ddp"], "trainer.processes: say how many"),
+        (["trainer=fsdp", "--multirun", "trainer.processes=2"], "a sweep cannot start several processes"),
+    ],
 )
 def test_when_the_processes_are_not_those_of_the_trainer_expect_an_error_and_no_run(
-    trainer: str,
-    processes: str,
+    trainer: list[str],
     message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WORLD_SIZE", processes)
-    assert main([*SFT, f"trainer={trainer}"]) == 2
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    if trainer == ["trainer=single"]:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main([*SFT, *trainer]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
-    assert not (tmp_path / "outputs").exists()
+    assert not (tmp_path / "outputs" / "train").exists()
+
+
+@pytest.mark.parametrize(("wanted", "gpus", "started"), [(0, 4, 4), (2, 4, 2), (0, 1, 0), (1, 0, 0)])
+def test_processes_are_as_many_as_gpus_unless_told(
+    wanted: int, gpus: int, started: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert FSDPTrainerConfig(processes=wanted).processes_to_start() == started
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert FSDPTrainerConfig(processes=wanted).processes_to_start() == 0
+
+
+@pytest.mark.slow
+def test_the_command_starts_its_processes_and_leaves_one_run(tmp_path: Path) -> None:
+    more = ["trainer=fsdp", "trainer.processes=2", "trainer.updates=2", "trainer.evaluate_every=1"]
+    subprocess.run(command([*SFT, *more]), cwd=tmp_path, check=True, capture_output=True)
+    (run,) = [path for path in (tmp_path / "outputs" / "train").iterdir() if not path.is_symlink()]
+    assert json.loads((run / "summary.json").read_text())["status"] == "finished"
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 3
+    assert main(["eval", f"run={run}", "episodes=4", f"output.outputs={tmp_path}"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "first"),
+    [
+        ([], True),
+        (["algorithm=archer"], True),
+        (["algorithm=sft"], False),
+        (["model.weights=somewhere"], False),
+        (["model.weights=somewhere", "warm_start.when=always"], True),
+        (["warm_start.when=never"], False),
+        (["model=qwen2_5_vl"], False),
+        (["model=qwen2_5_vl", "warm_start.when=always", "warm_start.sft.misread=0.2"], True),
+    ],
+)
+def test_an_untrained_model_learns_demonstrations_first(overrides: list[str], first: bool) -> None:
+    cfg = SCHEMA.compose(overrides)
+    assert has_warm_start(cfg.warm_start, cfg.algorithm, cfg.env, cfg.model) == first
 
 
 def test_a_run_is_named_after_what_is_trained_not_where_it_is_written() -> None:
@@ -148,7 +215,8 @@ def test_the_same_command_finds_its_finished_run_and_eval_measures_it(
     assert main(command) == 0
     assert (run / "model" / "policy.safetensors").read_bytes() == weights
     summary = json.loads((run / "summary.json").read_text())
-    assert {row["metric"] for row in summary["rows"]} == {"success", "return", "turns", "invalid"}
+    metrics = {row["metric"] for row in summary["rows"]}
+    assert metrics - {"faithful"} == {"success", "return", "turns", "invalid"}
     assert (run / "report" / "index.html").is_file()
     assert (run / "best" / "policy.safetensors").is_file()
     assert main(["eval", f"run={run}", "episodes=8"]) == 0
@@ -158,6 +226,31 @@ def test_the_same_command_finds_its_finished_run_and_eval_measures_it(
     assert expert["value"] == 1.0
     assert main(["eval", "run=nowhere"]) == 2
     assert "no run of kalie train" in capsys.readouterr().err
+    assert main(["eval", f"run={run}", "split=test"]) == 2
+    assert "only env=manipulation has splits" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", [KEYPOINTS, TINY_VLM])
+def test_the_arms_commands_run_and_eval_stands_between_floor_and_ceiling(
+    what: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    more = ["trainer.updates=2", "trainer.evaluate_every=0", "generator.slots=2", "logger.tensorboard=false"]
+    arm = ["env=manipulation", "task=drawer", "env.tries=1", "algorithm.turns=0", "algorithm.episodes=2"]
+    assert main(["train", *what, *arm, *more]) == 0
+    (run,) = [path for path in (tmp_path / "outputs" / "train").iterdir() if not path.is_symlink()]
+    assert main(["eval", f"run={run}", "episodes=2", "split=test"]) == 0
+    rows = json.loads((tmp_path / "outputs/eval/latest/summary.json").read_text())["rows"]
+    assert {(row["task"], row["split"]) for row in rows} == {("drawer", "test")}
+    success = {row["player"]: row["value"] for row in rows if row["metric"] == "success"}
+    keypoints = what == KEYPOINTS
+    assert success.keys() == {"agent", "random", "expert"} | ({"start"} if keypoints else set())
+    assert success["random"] <= success["expert"] == 1.0
+    if keypoints:
+        (change,) = [row["value"] for row in rows if row["metric"] == "gain"]
+        assert change == success["agent"] - success["start"]
+        assert main(["run", f"weights={run / 'model'}", "task=drawer", "split=validation"]) == 0
 
 
 BEST_OF_2 = [
@@ -170,6 +263,7 @@ BEST_OF_2 = [
     "algorithm.critic.critic.hidden=32",
     "trainer.updates=1",
     "trainer.evaluate_every=1",
+    "warm_start.when=never",
     "run.name=chooser",
 ]
 
@@ -184,7 +278,7 @@ def chooser(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_saved_critic_is_the_one_whose_values_were_stored(chooser: Path) -> None:
     trained = training_of(chooser)
-    policy = Policy.load(trained.model, trained.seed)
+    policy = load_policy(trained.model, trained.seed)
     valuer = load_valuer(trained.algorithm, policy, chooser / "model" / CRITIC)
     assert valuer is not None
     (path,) = (chooser / "evaluations").glob("*000001.parquet")
@@ -227,6 +321,38 @@ def test_when_there_is_nothing_to_choose_by_expect_a_config_error(
     (chooser / "model" / "kept").rename(chooser / "model" / CRITIC)
     assert "holds no model/critic.safetensors" in capsys.readouterr().err
     assert not (tmp_path / "eval").exists()
+
+
+WARM = [
+    *("train", "algorithm=reinforce", *TINY, "algorithm.episodes=4", "trainer.updates=1"),
+    *("trainer.evaluate_every=0", "warm_start.updates=3", "warm_start.sft.episodes=20"),
+    "warm_start.sft.steps=2",
+]
+
+
+def test_stopped_after_its_warm_start_a_run_goes_on_bit_identical(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*WARM, "run.name=whole"]) == 0
+
+    def stops(self: Reinforce, update: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reinforce, "collect", stops)
+        assert main([*WARM, "run.name=parts"]) == 130
+    demonstrated = (tmp_path / "outputs/train/parts/warm_start/metrics.jsonl").read_text()
+    assert main([*WARM, "run.name=parts"]) == 0
+    whole, parts = (
+        load_tensors(tmp_path / f"outputs/train/{name}/model/policy.safetensors")
+        for name in ("whole", "parts")
+    )
+    warm = load_tensors(tmp_path / "outputs/train/parts/warm_start/model/policy.safetensors")
+    assert all(whole[name].equal(parts[name]) for name in whole)
+    assert any(not warm[name].equal(parts[name]) for name in warm)
+    assert (tmp_path / "outputs/train/parts/warm_start/metrics.jsonl").read_text() == demonstrated
+    assert len(demonstrated.splitlines()) == 3
 
 
 @pytest.mark.slow

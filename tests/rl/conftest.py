@@ -11,4 +11,4 @@ from kalie.rl.policy import Policy
 @pytest.fixture(scope="module")
 def policy() -> Policy:
     """An untrained text policy, small."""
-    return Policy.load(TinyLMConfig(hidden=32, layers=1, heads=2), seed=0)
+    return Policy.load(TinyLMConfig(hidden=32, layers=1, heads=2, window=0), seed=0)

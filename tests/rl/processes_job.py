@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor
 from kalie.rl.algorithms.archer import ArcherConfig
 from kalie.rl.algorithms.cot_ppo import CoTPPOConfig
 from kalie.rl.algorithms.ppo import PPOConfig
+from kalie.rl.algorithms.sft import SFTConfig
 from kalie.rl.critic import CriticConfig
 from kalie.rl.envs.number_line import NumberLineConfig
 from kalie.rl.executors import LocalExecutorConfig
@@ -30,6 +31,7 @@ from kalie.rl.processes import gather
 from kalie.rl.registry import AlgorithmConfig, Parts, build_training
 from kalie.rl.rollout import RolloutConfig
 from kalie.rl.trainer import TRAINERS, TrainerConfig
+from kalie.rl.warm_start import WarmStartConfig, warm_start
 
 WHOLE = TinyLMConfig(hidden=32, layers=1, heads=2, window=1)
 ADAPTER = replace(WHOLE, lora_rank=2)
@@ -48,16 +50,22 @@ ALGORITHMS: dict[str, AlgorithmConfig] = {
         optimizer=SMALL_STEPS,
     ),
 }
+DEMONSTRATED = WarmStartConfig(
+    updates=1, sft=SFTConfig(episodes=4, steps=2, step_turns=9, micro_turns=8, optimizer=SMALL_STEPS)
+)
 COUNTING = CoTPPOConfig(turns=30, epochs=1, optimizer=SMALL_STEPS)
 
 
 def parts_of(algorithm: AlgorithmConfig, trainer: TrainerConfig, folder: Path) -> Parts:
-    """A small job on the number line."""
+    """A small job on the number line; PPO begins warm, ArCHer trains an adapter."""
     generator = HFGeneratorConfig(slots=4, max_new_tokens=6)
     env = NumberLineConfig(rendering="text")
     model = ADAPTER if isinstance(algorithm, ArcherConfig) else WHOLE
+    rollout, policy = RolloutConfig(), None
+    if isinstance(algorithm, PPOConfig):
+        policy = warm_start(DEMONSTRATED, env, model, rollout, trainer, 0, folder, lambda metrics, step: None)
     return build_training(
-        algorithm, env, model, generator, LocalExecutorConfig(), RolloutConfig(), trainer, 0, folder
+        algorithm, env, model, generator, LocalExecutorConfig(), rollout, trainer, 0, folder, policy
     )
 
 

@@ -15,21 +15,17 @@ from kalie.rl.types import Observation
 
 from .letters import LETTERS, asks
 
+N = len(LETTERS)
 END = -1
-# By state and answer (a letter, or anything else): where it leads, and what it pays.
-FOLLOWING = np.array([[1, 2, 3, END, 0], [END, 2, 0, 3, 1], [3, 0, 1, END, 2], [0, END, 2, 1, 3]])
+# By state and letter answered: where it leads, and what it pays.
+FOLLOWING = np.array([[1, 2, 3, END], [END, 2, 0, 3], [3, 0, 1, END], [0, END, 2, 1]])
 REWARDS = np.array(
-    [
-        [0.0, 0.5, -0.5, 1.0, -0.2],
-        [-1.0, 0.3, 0.0, 0.6, -0.2],
-        [0.4, 0.0, -0.3, 0.2, -0.2],
-        [0.1, 0.8, -0.6, 0.0, -0.2],
-    ]
+    [[0.0, 0.3, 0.1, 0.4], [-0.8, -0.4, -0.6, -0.5], [0.7, 0.3, 0.5, 0.8], [0.1, -0.1, -0.2, 0.2]]
 )
 
 
 class TableEnv(gymnasium.Env[Observation, str]):
-    """Begins in a random state; an answer leads on as the tables say; cut after `limit` turns.
+    """Begins in a random state; a letter leads on as the tables say; cut after `limit` turns.
 
     What is shown is the whole state, so that values are a function of the prompt alone.
     """
@@ -44,59 +40,52 @@ class TableEnv(gymnasium.Env[Observation, str]):
     ) -> tuple[Observation, dict[str, Any]]:
         super().reset(seed=seed)
         self._turns = 0
-        self.state = int(self.np_random.integers(len(LETTERS)))
+        self.state = int(self.np_random.integers(N))
         return asks(self.state), {}
 
     def step(self, action: str) -> Step:
-        chosen = index_of(action)
-        reward, following = REWARDS[self.state, chosen], FOLLOWING[self.state, chosen]
+        chosen = LETTERS.index(action)
+        reward, following = float(REWARDS[self.state, chosen]), int(FOLLOWING[self.state, chosen])
         self._turns += 1
-        terminated = bool(following == END)
-        self.state = self.state if terminated else int(following)
+        terminated = following == END
+        self.state = self.state if terminated else following
         truncated = self._turns == self.limit and not terminated
-        valid = chosen < len(LETTERS)
-        info: dict[str, Any] = {"valid": valid, "action": action if valid else None}
+        info: dict[str, Any] = {"valid": True, "action": action}
         if terminated or truncated:
             info["success"] = terminated
-        return asks(self.state), float(reward), terminated, truncated, info
+        return asks(self.state), reward, terminated, truncated, info
 
 
-def index_of(answer: str) -> int:
-    """The column of an answer in the tables."""
-    return LETTERS.index(answer) if len(answer) == 1 and answer in LETTERS else len(LETTERS)
+def letter_ids(policy: Policy) -> list[NDArray[np.int64]]:
+    """Each letter as a response of one token."""
+    return [np.array(policy.renderer.text_ids(letter)) for letter in LETTERS]
+
+
+def say_letters_alone(policy: Policy) -> None:
+    """Leave a policy nothing but the letters to say."""
+    letters = {int(ids[0]) for ids in letter_ids(policy)}
+    policy.forbidden = [token for token in range(len(policy.tokenizer)) if token not in letters]
 
 
 class Values(NamedTuple):
-    """Exact values: `q` (4, 5) by state and answer, `v` (4,)."""
+    """Exact values: `q` (4, 4) by state and letter, `v` (4,)."""
 
     q: NDArray[np.float64]
     v: NDArray[np.float64]
 
 
-def answer_chances(policy: Policy) -> NDArray[np.float64]:
-    """What a policy answers in each state, (4, 5), exactly: the letters by their scores, the rest is left."""
-    prompts = [policy.conversation().observe(asks(state)) for state in range(4)]
-    rows = [response_row(prompt, letter_ids(policy, letter)) for prompt in prompts for letter in LETTERS]
-    batch = policy.batch(rows)
-    letters = batch.per_turn(policy(batch).log_probs.detach()).exp().double().numpy().reshape(4, 4)
-    return np.concatenate([letters, 1 - letters.sum(axis=1, keepdims=True)], axis=1)
-
-
-def letter_ids(policy: Policy, letter: str) -> NDArray[np.int64]:
-    """A letter as a whole response."""
-    return np.array([*policy.renderer.text_ids(letter), policy.tokenizer.eos_token_id])
-
-
-def exact_values(chances: NDArray[np.float64], gamma: float) -> Values:
+def exact_values(policy: Policy, gamma: float, temperature: float) -> Values:
     """Q and V of a fixed policy by the linear system V = sum_a pi (R + gamma V'), V' = 0 after an end.
 
     Args:
-        chances: (4, 5) from `answer_chances`.
+        policy: that says letters alone.
         gamma: discount.
+        temperature: that it samples with.
     """
-    goes_on = FOLLOWING != END
-    moves = np.zeros((4, 5, 4))
-    np.put_along_axis(moves, np.where(goes_on, FOLLOWING, 0)[..., None], goes_on[..., None], axis=2)
+    prompts = [policy.conversation().observe(asks(state)) for state in range(N)]
+    batch = policy.batch([response_row(prompt, ids) for prompt in prompts for ids in letter_ids(policy)])
+    chances = policy(batch, temperature).log_probs.detach().exp().double().numpy().reshape(N, N)
+    moves = np.eye(N)[FOLLOWING] * (FOLLOWING != END)[..., None]
     transitions = np.einsum("sa,sat->st", chances, moves)
-    v = np.linalg.solve(np.eye(4) - gamma * transitions, (chances * REWARDS).sum(axis=1))
+    v = np.linalg.solve(np.eye(N) - gamma * transitions, (chances * REWARDS).sum(axis=1))
     return Values(REWARDS + gamma * moves @ v, v)

@@ -41,7 +41,7 @@ from kalie.rl.types import Observation
 from . import letters
 from .letters import LettersEnv
 
-MODEL = TinyLMConfig(hidden=32, layers=1, heads=2)
+MODEL = TinyLMConfig(hidden=32, layers=1, heads=2, window=0)
 missing = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 
 

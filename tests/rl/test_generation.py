@@ -28,7 +28,8 @@ from kalie.rl.types import Observation
 
 from ..affordance.chat_server import Server, says, serve
 
-VLM = TinyVLMConfig(hidden=32, layers=2, heads=2, vision_layers=1, image_size=32)
+LM = TinyLMConfig(hidden=32, layers=2, heads=2, window=0)
+VLM = TinyVLMConfig(hidden=32, layers=2, heads=2, window=0, vision_layers=1, image_size=32)
 
 
 def observation(policy: Policy, rng: np.random.Generator, words: int) -> Observation:
@@ -54,7 +55,7 @@ def talk(policy: Policy, decoder: SlotDecoder, turns: int, slots: int) -> list[l
     return said
 
 
-@pytest.mark.parametrize("config", [TinyLMConfig(hidden=32, layers=2, heads=2), VLM], ids=["lm", "vlm"])
+@pytest.mark.parametrize("config", [LM, VLM], ids=["lm", "vlm"])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_cache_kept_across_turns_gives_the_tokens_of_reading_everything_again(
     config: TinyLMConfig, temperature: float

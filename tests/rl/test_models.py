@@ -54,7 +54,12 @@ def test_tiny_models_are_small_and_of_the_large_models_classes() -> None:
 
 def test_what_a_model_sees_is_known_before_it_is_loaded() -> None:
     sees = {name: cls(source="x").sees if name == "hub" else cls().sees for name, cls in MODELS.items()}
-    assert {name for name, value in sees.items() if value} == {"tiny_vlm", "smolvlm", "qwen2_5_vl"}
+    assert {name for name, value in sees.items() if value} == {
+        "tiny_vlm",
+        "smolvlm",
+        "qwen2_5_vl",
+        "keypoint_base",
+    }
 
 
 def test_every_key_of_every_model_is_documented() -> None:

@@ -13,17 +13,17 @@ from torch.nn import functional
 
 from kalie.rl.batches import Row, by_size, collate, joined_rows, turn_rows
 from kalie.rl.decoder import SlotDecoder
-from kalie.rl.models import ModelConfig, TinyLMConfig, TinyVLMConfig
+from kalie.rl.models import LanguageConfig, TinyLMConfig, TinyVLMConfig
 from kalie.rl.policy import Policy
 from kalie.rl.rollout import Finished, RolloutConfig, RolloutEngine, episodes
 
 from .letters import LettersEnv
 
-TINY: dict[str, Any] = {"hidden": 32, "layers": 2, "heads": 2}
-CONFIGS: dict[str, ModelConfig] = {
+TINY: dict[str, Any] = {"hidden": 32, "layers": 2, "heads": 2, "window": 0}
+CONFIGS: dict[str, LanguageConfig] = {
     "lm": TinyLMConfig(**TINY),
     "lm_lora": TinyLMConfig(**TINY, lora_rank=2),
-    "lm_window": TinyLMConfig(**TINY, window=2),
+    "lm_window": TinyLMConfig(**{**TINY, "window": 2}),
     "vlm": TinyVLMConfig(**TINY, vision_layers=1, image_size=32),
 }
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from kalie.core.checkpoint import load_tensors
-from kalie.rl.trainer import WEIGHTS, SingleTrainerConfig
+from kalie.rl.base_policy import WEIGHTS
+from kalie.rl.trainer import SingleTrainerConfig
 
 from . import processes_job
 from .processes_job import ALGORITHMS, gradient, train
@@ -89,5 +90,5 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(name: str, done: Done, t
 
 def test_only_the_main_process_writes(done: Done) -> None:
     written = {path.name for path in (done.folder / "ppo").iterdir()}
-    assert written == {"checkpoints", "evaluations", "model", "best"}
+    assert written == {"checkpoints", "evaluations", "model", "best", "warm_start"}
     assert len(list((done.folder / "ppo" / "checkpoints").iterdir())) == 2

@@ -12,16 +12,19 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from kalie.rl.algorithms.archer import ArcherConfig
 from kalie.rl.algorithms.cot_ppo import CoTPPOConfig
 from kalie.rl.algorithms.filtered_bc import FilteredBCConfig
 from kalie.rl.algorithms.ppo import PPOConfig
 from kalie.rl.algorithms.reinforce import ReinforceConfig
 from kalie.rl.algorithms.sft import SFTConfig
+from kalie.rl.base_policy import WEIGHTS, load_weights
+from kalie.rl.critic import CriticConfig
 from kalie.rl.envs.base import Step
+from kalie.rl.envs.players import play_many, random_example
 from kalie.rl.learner import Learner, Loss, NotFiniteError, OptimizerConfig
 from kalie.rl.rollout import Finished
 from kalie.rl.store import TrajectoryStore
-from kalie.rl.trainer import WEIGHTS, load_weights
 from kalie.rl.watch import CollapseWatch, WatchConfig
 
 from .letters import LettersEnv
@@ -79,32 +82,57 @@ def test_the_ratio_is_1_before_the_first_step_though_prompts_change(
     assert abs(float(metrics["drift"])) < 1e-9
 
 
-RATE = OptimizerConfig(learning_rate=3e-3)
-LEARNERS: dict[str, tuple[Any, float]] = {
-    "reinforce": (ReinforceConfig(episodes=32, gamma=0.0, step_turns=32, optimizer=RATE), 1.1),
-    "ppo": (PPOConfig(episodes=32, gae_lambda=0.5, gamma=0.5, optimizer=RATE), 1.1),
+LEARNERS: dict[str, tuple[Any, int]] = {
+    "reinforce": (
+        ReinforceConfig(episodes=32, gamma=0.0, step_turns=48, optimizer=OptimizerConfig(learning_rate=2e-3)),
+        100,
+    ),
+    # Nothing is discounted between the tokens of an answer, so that its letter earns what its end token does.
+    "ppo": (PPOConfig(episodes=32, optimizer=FAST), 60),
     "cot_ppo": (
-        CoTPPOConfig(turns=0, episodes=32, gamma=0.0, clip=0.2, step_turns=64, optimizer=RATE),
-        2.4,
+        CoTPPOConfig(turns=0, episodes=32, gamma=0.0, clip=0.2, step_turns=64, optimizer=FAST),
+        35,
     ),
     "filtered_bc": (
-        FilteredBCConfig(episodes=32, capacity=300, share=0.2, step_turns=64, optimizer=RATE),
-        1.3,
+        FilteredBCConfig(episodes=48, capacity=600, share=0.15, steps=6, step_turns=96, optimizer=FAST),
+        30,
+    ),
+    "archer": (
+        ArcherConfig(
+            episodes=32,
+            critic_steps=30,
+            actor_steps=16,
+            warmup=4,
+            gamma=0.0,
+            critic=CriticConfig(hidden=32, layers=1, heads=2),
+            critic_optimizer=FAST,
+            optimizer=FAST,
+        ),
+        40,
     ),
 }
-"""Configs, and the return of 3 that they must come up to within 35 updates from 0.7."""
+"""Configs, and the updates that they have."""
+# Of 3: nine of ten letters are right. Who does not read what is asked for gets 0.75, whatever they say.
+LEARNT = 2.7
 
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_learns_to_say_the_letter_that_is_asked_for(name: str, warm: Path, tmp_path: Path) -> None:
-    config, wanted = LEARNERS[name]
+    config, updates = LEARNERS[name]
     running = job(
-        config, tmp_path, weights=warm, updates=35, checkpoint_every=100, slots=32, max_new_tokens=2
+        config, tmp_path, weights=warm, updates=updates, checkpoint_every=100, slots=32, max_new_tokens=2
     )
     figures = running.train()
     assert figures[0]["rollout/return"] < 0.9
-    best = max(one["rollout/return"] for one in figures[-6:])
-    assert best > wanted, [round(one["rollout/return"], 2) for one in figures]
+    last = [one["rollout/return"] for one in figures[-5:]]
+    assert np.mean(last) > LEARNT, [round(one["rollout/return"], 2) for one in figures]
+
+
+def test_who_does_not_read_what_is_asked_for_gets_a_quarter() -> None:
+    env = LettersEnv()
+    for player in (random_example, lambda env, rng: "a"):
+        returns = [one.episode_return for one in play_many(env, player, range(400))]
+        assert np.mean(returns) == pytest.approx(0.75, abs=0.12)
 
 
 def test_sft_learns_stored_trajectories_and_continues_bit_identical(warm: Path, tmp_path: Path) -> None:
@@ -225,7 +253,7 @@ def test_when_every_answer_is_empty_expect_finite_weights_and_invalid_turns(
     name: str, warm: Path, tmp_path: Path
 ) -> None:
     running = job(SMALL[name], tmp_path, weights=warm, updates=2)
-    policy = running.policy
+    policy = running.tools.language
     policy.forbidden = sorted(set(range(policy.head.weight.shape[0])) - set(policy.end_ids))
     figures = running.train()
     assert [one["rollout/response_tokens"] for one in figures] == [1.0, 1.0]

@@ -12,18 +12,20 @@ import torch
 from accelerate import Accelerator
 
 from kalie.rl.algorithm import Tools
+from kalie.rl.base_policy import BasePolicy, load_weights, save_weights
 from kalie.rl.collect import Collector
 from kalie.rl.demonstrations import demonstrate
 from kalie.rl.envs.base import AgentEnv
 from kalie.rl.envs.number_line import NumberLineConfig
 from kalie.rl.executors import LocalExecutor, RolloutJob
 from kalie.rl.generation import HFGeneratorConfig
-from kalie.rl.models import TinyLMConfig
+from kalie.rl.models import ModelConfig, TinyLMConfig
+from kalie.rl.policies import load_policy
 from kalie.rl.policy import Policy
 from kalie.rl.registry import algorithm_class
 from kalie.rl.rollout import RolloutConfig, episodes
 from kalie.rl.samples import make_samples
-from kalie.rl.trainer import SingleTrainerConfig, Trainer, save_weights
+from kalie.rl.trainer import SingleTrainerConfig, Trainer
 
 from .letters import LETTERS, LettersEnv
 
@@ -35,7 +37,7 @@ class Job:
     """A job's parts."""
 
     trainer: Trainer
-    policy: Policy
+    policy: BasePolicy
     tools: Tools
     algorithm: Any
 
@@ -55,7 +57,7 @@ def job(
     folder: Path,
     *,
     make_env: Callable[[], AgentEnv] = LettersEnv,
-    model: TinyLMConfig = MODEL,
+    model: ModelConfig = MODEL,
     weights: Path | None = None,
     seed: int = 0,
     slots: int = 16,
@@ -64,10 +66,8 @@ def job(
 ) -> Job:
     """A job of an algorithm's config."""
     settings = {"evaluate_every": 0, "checkpoint_every": 1, **trainer}
-    policy = Policy.load(model, seed)
+    policy = load_policy(model, seed)
     if weights is not None:
-        from kalie.rl.trainer import load_weights
-
         load_weights(policy, weights)
     generator = HFGeneratorConfig(slots=slots, max_new_tokens=max_new_tokens)
     rollout = RolloutJob(model, seed, generator, RolloutConfig(step_seconds=0), make_env, "letters")
