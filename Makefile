@@ -35,9 +35,10 @@ $(ROS_STAMP): $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,$(ROS_EXTRA)]'
 	touch $(ROS_STAMP)
 
-# One worker: the tests start several processes each, and some measure time.
+# One worker: the tests start several processes each, and some measure time, which other work of the machine can spoil:
+# what fails is tried again, twice at most, and told.
 test-ros: $(STAMP)
-	variables=$$($(BIN)/kalie ros env) && eval "$$variables" && OMP_NUM_THREADS=1 $(BIN)/pytest tests/ros
+	variables=$$($(BIN)/kalie ros env) && eval "$$variables" && OMP_NUM_THREADS=1 $(BIN)/pytest --reruns 2 -rR tests/ros
 
 lint: $(STAMP)
 	mkdir -p build/types && ln -sfn ../.. build/types/kalie
