@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import signal
 import threading
 from collections.abc import Callable
@@ -109,6 +110,11 @@ class ManagedNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Transition of the lifecycle; calls `activate`."""
         done = self._transition(self.activate, undo=self.deactivate)
+        if done == TransitionCallbackReturn.SUCCESS:
+            # What was made until now stays. A garbage collection that looked through all of it would stop all
+            # threads for 0.1 s, and an arm's state may be no older than that.
+            gc.collect()
+            gc.freeze()
         return super().on_activate(state) if done == TransitionCallbackReturn.SUCCESS else done
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -119,6 +125,7 @@ class ManagedNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Transition of the lifecycle; calls `cleanup`."""
+        gc.unfreeze()
         return self._transition(self.cleanup)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
