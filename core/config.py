@@ -33,6 +33,7 @@ import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
@@ -125,12 +126,12 @@ def build(
     """
     hints = get_type_hints(config, include_extras=True)
     given = {**defaults_of(config), **node}
-    values = {}
+    given.pop(TARGET, None)
     for key in given:
-        if key == TARGET:
-            continue
         if key not in hints:
             raise ConfigError(f"{path}{key}: no such key{nearest(path + key, [path + n for n in hints])}")
+    values = {}
+    for key in given:
         if given[key] == MISSING:
             raise ConfigError(f"{path}{key}: a value is required; pass {path}{key}=VALUE")
         if key in node:
@@ -265,7 +266,10 @@ class Schema(Generic[ConfigT]):
 
     def recipes(self) -> list[str]:
         """The choices of `experiment`, whole recipes of keys, that this job can take."""
-        return [name for name in self.choices("experiment") if self._takes(name)]
+        self.register()
+        with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+            names = list(_files_below("experiment"))
+        return [name for name in names if self._takes(name)]
 
     def _takes(self, recipe: str) -> bool:
         try:
@@ -368,8 +372,16 @@ def _rests_on(group: str, choice: str, own: Mapping[str, type]) -> bool:
     return all(base in own or _rests_on(group, base, own) for base in named)
 
 
-def _group_options(group: str) -> list[str]:
-    return GlobalHydra.instance().config_loader().get_group_options(group)
+def _group_options(group: str, kind: ObjectType = ObjectType.CONFIG) -> list[str]:
+    return GlobalHydra.instance().config_loader().get_group_options(group, kind)
+
+
+def _files_below(group: str, folder: str = "") -> Iterator[str]:
+    """The config files of a group and of the folders in it, by their path from there."""
+    for name in _group_options(group + folder):
+        yield f"{folder}/{name}".removeprefix("/")
+    for inner in _group_options(group + folder, ObjectType.GROUP):
+        yield from _files_below(group, f"{folder}/{inner}")
 
 
 def _first_line(error: Exception) -> str:

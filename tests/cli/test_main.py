@@ -245,15 +245,21 @@ def test_when_disk_is_too_full_expect_exit_1(tmp_path: Path) -> None:
 
 def test_every_recipe_is_a_sound_config_of_the_verb_it_names() -> None:
     folder = Path(kalie.conf.__file__).parent / "experiment"
-    recipes = {path.stem: path.read_text("utf-8") for path in folder.glob("*.yaml")}
-    assert {"paper", "laptop"} <= recipes.keys()
+    recipes = {
+        path.relative_to(folder).with_suffix("").as_posix(): path.read_text("utf-8")
+        for path in folder.rglob("*.yaml")
+    }
+    assert {"paper", "laptop", "rl4vlm/number_line"} <= recipes.keys()
+    taken = {
+        verb: load_verb(verb).schema(verb).recipes() for verb in ("bench", "train", "doctor", "eval", "view")
+    }
+    assert taken["doctor"] == taken["eval"] == taken["view"] == []
     for name, text in recipes.items():
-        named = re.findall(r"kalie (\w+) experiment=(\w+)", text)
+        named = re.findall(r"kalie (\w+) (?:--multirun )?experiment=([\w/]+)", text)
         assert named, f"{name}: its comment does not say which verb takes it"
         assert named[0][1] == name
         for verb, recipe in named:
-            assert recipe in load_verb(verb).schema(verb).recipes()
-    assert load_verb("doctor").schema("doctor").recipes() == []
+            assert recipe in taken[verb]
 
 
 def test_the_recipes_of_the_results_page_hold_every_arm() -> None:
