@@ -1,4 +1,4 @@
-"""Print a finished run's numbers as a table, or publish them into a Markdown document."""
+"""Print a finished run's numbers, or the mean of several runs', as a table; or publish them in a document."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from ..core.files import write_json, write_text
+from ..core.stats import mean_of_runs
 from ._verb import Verb
 
 _MEASURED = ("value", "low", "high", "n")
@@ -24,7 +25,8 @@ class ReportConfig:
     """Keys of `kalie report`.
 
     Attributes:
-        run: a run directory, e.g. outputs/bench/latest.
+        run: a run directory, e.g. outputs/bench/latest. A pattern, e.g. 'outputs/eval/archer-*', is several
+            runs, such as one of each seed: their figures' mean, and Student's interval over the runs.
         metric: only this metric; empty for all.
         columns: a label, e.g. task, whose values become the table's columns; needs a metric.
         document: a Markdown file to publish into; its block between `<!-- begin NAME -->` and
@@ -58,6 +60,56 @@ def read_summary(run: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not found; a run writes it when it ends") from None
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON ({error})") from None
+
+
+def summary_of(run: Path) -> dict[str, Any]:
+    """The summary of a run, or of all runs that a pattern names.
+
+    Raises:
+        ValueError: there is none, or the runs have not the same rows.
+    """
+    if "*" not in str(run):
+        return read_summary(run)
+    root = Path(run.anchor)
+    folders = sorted(
+        path for path in root.glob(str(run.relative_to(root))) if path.is_dir() and not path.is_symlink()
+    )
+    if not folders:
+        raise ValueError(f"{run}: no such runs")
+    return mean_summary({folder: read_summary(folder) for folder in folders})
+
+
+def mean_summary(runs: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
+    """One summary of several runs; `runs` keeps each one's own.
+
+    Raises:
+        ValueError: a run lacks a row that another has; names both.
+    """
+    tables = {run: {_labels(row): row for row in summary["rows"]} for run, summary in runs.items()}
+    first, *others = tables
+    for other in others:
+        if only := tables[first].keys() ^ tables[other].keys():
+            labels = next(iter(only))
+            raise ValueError(f"{first} and {other}: only one of them has a row {dict(labels)}")
+    rows = []
+    for labels, row in tables[first].items():
+        same = [table[labels] for table in tables.values()]
+        value, low, high, n = mean_of_runs([one["value"] for one in same], sum(one["n"] or 0 for one in same))
+        rows.append({**row, "value": value, "low": low, "high": high, "n": n})
+    summaries = list(runs.values())
+    return {
+        "command": "; ".join(summary["command"] for summary in summaries),
+        "seeds": list(dict.fromkeys(seed for summary in summaries for seed in summary["seeds"])),
+        "seconds": sum(summary["seconds"] for summary in summaries),
+        "peak_bytes": max(summary["peak_bytes"] for summary in summaries),
+        "rows": rows,
+        "runs": summaries,
+    }
+
+
+def _labels(row: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """What a row is about."""
+    return tuple((key, value) for key, value in row.items() if key not in _MEASURED)
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -115,10 +167,14 @@ def _rows_of(summary: Mapping[str, Any], metric: str) -> list[Mapping[str, Any]]
 
 
 def describe(summary: Mapping[str, Any]) -> str:
-    """The command, its seeds, time and memory, as one line."""
+    """The command, or how many runs, their seeds, time and memory, as one line."""
     seeds = ", ".join(map(str, summary["seeds"]))
+    runs = summary.get("runs", [])
+    what = (
+        f"Mean of {len(runs)} runs (`{runs[0]['command']}` and alike)" if runs else f"`{summary['command']}`"
+    )
     return (
-        f"`{summary['command']}`, seeds {seeds}, {summary['seconds'] / 60:.0f} minutes, "
+        f"{what}, seeds {seeds}, {summary['seconds'] / 60:.0f} minutes, "
         f"peak {summary['peak_bytes'] / 2**30:.1f} GiB"
     )
 
@@ -148,7 +204,7 @@ def _interval(row: Mapping[str, Any]) -> str:
 
 def main(cfg: ReportConfig) -> None:
     """Print the table, or publish it."""
-    summary = read_summary(cfg.run)
+    summary = summary_of(cfg.run)
     rows = _rows_of(summary, cfg.metric)
     table = wide_table(rows, cfg.columns) if cfg.columns else markdown_table(rows)
     if cfg.document is not None:
@@ -162,6 +218,7 @@ VERB = Verb(
     main,
     examples=(
         "kalie report run=outputs/bench/latest metric=success columns=task",
+        "kalie report 'run=outputs/train/cot_ppo-number_line-*' metric=success",
         "kalie report run=outputs/bench/latest document=docs/results.md name=benchmark",
     ),
 )

@@ -1,4 +1,4 @@
-"""Intervals for the numbers we report: Wilson for a share, bootstrap for a mean, paired for a difference."""
+"""Intervals for the numbers we report: a share's, a mean's, that of several runs, a paired difference's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from statistics import NormalDist
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from scipy.special import stdtrit
 
 RESAMPLES = 10_000
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -65,6 +66,24 @@ def _resampled_means(data: np.ndarray, rng: np.random.Generator, size: int) -> n
 def _blocks(resamples: int, size: int) -> list[int]:
     block = max(1, 2_000_000 // size)
     return [min(block, resamples - start) for start in range(0, resamples, block)]
+
+
+def mean_of_runs(means: Sequence[float], n: int, confidence: float = 0.95) -> Interval:
+    """The mean of independent runs' figures; Student's interval is of their spread, not of the episodes'.
+
+    Args:
+        means: one figure of each run.
+        n: observations of all runs together.
+        confidence: of the interval.
+
+    Raises:
+        ValueError: fewer than two runs.
+    """
+    if len(means) < 2:
+        raise ValueError(f"an interval over runs needs two of them; {len(means)} given")
+    data = np.asarray(means, dtype=np.float64)
+    half = stdtrit(data.size - 1, 0.5 + confidence / 2) * data.std(ddof=1) / math.sqrt(data.size)
+    return Interval(float(data.mean()), float(data.mean() - half), float(data.mean() + half), n)
 
 
 def paired_difference(

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from kalie.cli.report import ReportConfig, describe, main, markdown_table, read_summary, wide_table
+from kalie.cli.report import (
+    ReportConfig,
+    describe,
+    main,
+    markdown_table,
+    read_summary,
+    summary_of,
+    wide_table,
+)
 from kalie.core.files import write_json
 
 ROWS = [
@@ -87,6 +95,25 @@ def test_when_block_or_summary_is_missing_expect_error_naming_it(run: Path, tmp_
         read_summary(tmp_path)
     with pytest.raises(ValueError, match="go together"):
         ReportConfig(run, name="b")
+
+
+def test_several_runs_show_their_mean_and_its_interval(run: Path, tmp_path: Path) -> None:
+    write_json(tmp_path / "runs" / "a" / "summary.json", SUMMARY)
+    better = {**SUMMARY, "seeds": [2], "rows": [{**ROWS[0], "value": 0.975}, ROWS[1]]}
+    write_json(tmp_path / "runs" / "b" / "summary.json", better)
+    (tmp_path / "runs" / "latest").symlink_to("b")
+    mean = summary_of(tmp_path / "runs" / "*")
+    assert (mean["seeds"], mean["seconds"], len(mean["runs"])) == ([0, 1, 2], 1200, 2)
+    assert (
+        markdown_table(mean["rows"]).splitlines()[2]
+        == "| sweep | full | success | 0.950 | [0.632, 1.268] | 200 |"
+    )
+    assert "Mean of 2 runs (`kalie bench` and alike), seeds 0, 1, 2" in describe(mean)
+    write_json(tmp_path / "runs" / "b" / "summary.json", {**better, "rows": ROWS[1:]})
+    with pytest.raises(ValueError, match=r"only one of them has a row .*'arm': 'full'"):
+        summary_of(tmp_path / "runs" / "*")
+    with pytest.raises(ValueError, match="no such runs"):
+        summary_of(tmp_path / "nothing-*")
 
 
 def test_printing_shows_the_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

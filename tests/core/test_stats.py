@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import binomtest, bootstrap, ttest_1samp
 
-from kalie.core.stats import bootstrap_mean, paired_difference, wilson
+from kalie.core.stats import bootstrap_mean, mean_of_runs, paired_difference, wilson
 
 
 def test_wilson_matches_hand_computation() -> None:
@@ -64,6 +64,16 @@ def test_bootstrap_of_equal_values_has_no_width() -> None:
 def test_when_values_have_no_mean_expect_error(values: list[float]) -> None:
     with pytest.raises(ValueError, match="finite"):
         bootstrap_mean(values)
+
+
+def test_the_mean_of_runs_has_student_s_interval() -> None:
+    means = [0.8, 0.9, 0.7, 0.85, 0.75]
+    value, low, high, n = mean_of_runs(means, n=500)
+    expected = ttest_1samp(means, 0.0).confidence_interval(0.95)
+    assert (value, n) == (pytest.approx(0.8), 500)
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+    with pytest.raises(ValueError, match="needs two"):
+        mean_of_runs([0.8], n=100)
 
 
 def test_pairing_removes_what_both_share() -> None:
