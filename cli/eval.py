@@ -29,6 +29,7 @@ from ..rl.rollout import Finished, episodes
 from ..rl.samples import Numbers
 from ..rl.store import TrajectoryStore
 from ..rl.trainer import CRITIC
+from ..rl.warm_start import FOLDER
 from ._agents import episode_figures, show_episodes, task_of
 from ._pages import print_figures
 from ._verb import Verb
@@ -50,8 +51,8 @@ class EvalConfig:
             no choice, 0 for as many as the run was trained with.
         seed: of the episodes, none of which the training has seen.
         split: of env=manipulation, whose objects and look; the training's own if empty.
-        references: whether the environment's floor and ceiling play the same episodes; beside a keypoint
-            model also that model as the training found it.
+        references: whether the environment's floor and ceiling play the same episodes, and the model that
+            reinforcement began with: after the warm start, or a keypoint model as the training found it.
         output: where results go.
     """
 
@@ -99,9 +100,9 @@ def main(cfg: EvalConfig) -> None:
             finished, values = evaluate(cfg, trained, folder, progress)
         TrajectoryStore(run.path / "episodes").write("agent", finished, values)
         measured = {"agent": episode_figures(finished)}
-        if cfg.references and isinstance(trained.model, KeypointPolicyConfig):
+        if cfg.references and (began := beginning(cfg.run, trained)):
             with run.stage("start"), progress_bar("evaluating the start") as progress:
-                start, _ = evaluate(cfg, trained, None, progress)
+                start, _ = evaluate(replace(cfg, samples=1), trained, began.folder, progress)
             measured["start"] = episode_figures(start)
             measured["agent"]["gain"] = gain(finished, start)
         if cfg.references:
@@ -113,6 +114,19 @@ def main(cfg: EvalConfig) -> None:
                 run.add_row(metric, value, low, high, n, player=who, **labels)
         write_report(run.path / "report" / "index.html", measured, finished)
         print_table(measured, run)
+
+
+class Beginning(NamedTuple):
+    """What reinforcement began with: a folder of weights, or None for the config's model itself."""
+
+    folder: Path | None
+
+
+def beginning(run: Path, trained: TrainConfig) -> Beginning | None:
+    """What reinforcement began with, where it did not begin with chance."""
+    if (learnt := run / FOLDER / "model").is_dir():
+        return Beginning(learnt)
+    return Beginning(None) if isinstance(trained.model, KeypointPolicyConfig) else None
 
 
 def env_of(cfg: EvalConfig, trained: TrainConfig) -> EnvConfig:

@@ -244,12 +244,11 @@ def test_the_arms_commands_run_and_eval_stands_between_floor_and_ceiling(
     rows = json.loads((tmp_path / "outputs/eval/latest/summary.json").read_text())["rows"]
     assert {(row["task"], row["split"]) for row in rows} == {("drawer", "test")}
     success = {row["player"]: row["value"] for row in rows if row["metric"] == "success"}
-    keypoints = what == KEYPOINTS
-    assert success.keys() == {"agent", "random", "expert"} | ({"start"} if keypoints else set())
+    assert success.keys() == {"agent", "start", "random", "expert"}
     assert success["random"] <= success["expert"] == 1.0
-    if keypoints:
-        (change,) = [row["value"] for row in rows if row["metric"] == "gain"]
-        assert change == success["agent"] - success["start"]
+    (change,) = [row["value"] for row in rows if row["metric"] == "gain"]
+    assert change == success["agent"] - success["start"]
+    if what == KEYPOINTS:
         assert main(["run", f"weights={run / 'model'}", "task=drawer", "split=validation"]) == 0
 
 
@@ -352,6 +351,9 @@ def test_stopped_after_its_warm_start_a_run_goes_on_bit_identical(
     assert all(whole[name].equal(parts[name]) for name in whole)
     assert any(not warm[name].equal(parts[name]) for name in warm)
     assert (tmp_path / "outputs/train/parts/warm_start/metrics.jsonl").read_text() == demonstrated
+    assert main(["eval", "run=outputs/train/parts", "episodes=3"]) == 0
+    rows = json.loads((tmp_path / "outputs/eval/latest/summary.json").read_text())["rows"]
+    assert {row["player"] for row in rows} == {"agent", "start", "random", "expert"}
     assert len(demonstrated.splitlines()) == 3
 
 
