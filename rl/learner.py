@@ -32,6 +32,7 @@ class OptimizerConfig:
 
     Attributes:
         learning_rate: at the start.
+        head_factor: of the learning rate for a value head, which begins with nothing learnt.
         final_rate: at the end of the schedule, which then holds.
         schedule: how it gets there.
         schedule_updates: calls of `Algorithm.update` until then; 0 for all of the training.
@@ -42,6 +43,7 @@ class OptimizerConfig:
     """
 
     learning_rate: float = 1e-3
+    head_factor: float = 1.0
     final_rate: float = 0.0
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     schedule_updates: int = 0
@@ -51,7 +53,7 @@ class OptimizerConfig:
     gradient_clip: float = 1.0
 
     def __post_init__(self) -> None:
-        above(self, 0, "learning_rate", "epsilon", "gradient_clip")
+        above(self, 0, "learning_rate", "head_factor", "epsilon", "gradient_clip")
         at_least(self, 0, "final_rate", "weight_decay", "schedule_updates", "betas")
 
     def rate(self, update: int, updates: int) -> float:
@@ -84,9 +86,12 @@ class Learner:
         module: whose forward computes what losses need; of several processes each has a copy.
         config: of the optimiser.
         accelerator: shared by all learners of a job.
+        head: name of the part that learns `config.head_factor` as fast; the module's last one, or empty.
     """
 
-    def __init__(self, module: nn.Module, config: OptimizerConfig, accelerator: Accelerator) -> None:
+    def __init__(
+        self, module: nn.Module, config: OptimizerConfig, accelerator: Accelerator, head: str = ""
+    ) -> None:
         self.config = config
         self.module: Any = module  # torch does not type calls
         self.steps = 0
@@ -94,17 +99,27 @@ class Learner:
         sharding = isinstance(accelerator, ShardingAccelerator) and accelerator.num_processes > 1
         self._shards = Shards(module, accelerator) if sharding else None
         self._trained = self._shards.parts if self._shards else trained_weights(module)
+        # By name: the weights of a divided module are other objects.
+        own = {weight for name, weight in module.named_parameters() if head and name.startswith(f"{head}.")}
+        groups = [
+            {"params": [weight for weight in self._trained if weight not in own], "factor": 1.0},
+            {"params": [weight for weight in self._trained if weight in own], "factor": config.head_factor},
+        ]
         # Fused: one pass over the weights instead of a dozen small ones for each, on CPUs too.
         self.optimizer = torch.optim.AdamW(
-            self._trained, config.learning_rate, config.betas, config.epsilon, config.weight_decay, fused=True
+            groups, config.learning_rate, config.betas, config.epsilon, config.weight_decay, fused=True
         )
+        self._set(config.learning_rate)
 
     def set_rate(self, update: int, updates: int) -> float:
         """Set the learning rate of an update."""
         rate = self.config.rate(update, updates)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self._set(rate)
         return rate
+
+    def _set(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
 
     def run(
         self,

@@ -44,7 +44,8 @@ class CoTPPOConfig:
         skip_tokens: how many tokens at a response's beginning have no weight (published: 2).
         gamma: discount per turn.
         gae_lambda: of generalised advantage estimation.
-        clip: of ratio and value.
+        clip: of the ratio.
+        value_clip: of the value (published: that of the ratio); 0 for none.
         drop_unclipped_above: see `losses.clipped_policy_loss` (published: 10); 0 never.
         value_coefficient: of the value loss.
         entropy_coefficient: of the entropy bonus (published: 0).
@@ -64,6 +65,7 @@ class CoTPPOConfig:
     gamma: float = 0.9
     gae_lambda: float = 0.95
     clip: float = 0.1
+    value_clip: float = 0.1
     drop_unclipped_above: float = 0.0
     value_coefficient: float = 0.5
     entropy_coefficient: float = 0.0
@@ -79,7 +81,7 @@ class CoTPPOConfig:
     def __post_init__(self) -> None:
         at_least(self, 1, "epochs", "step_turns", "micro_turns")
         at_least(self, 0, "turns", "episodes", "skip_tokens", "thought_weight", "drop_unclipped_above")
-        at_least(self, 0, "value_coefficient", "entropy_coefficient", "kl_coefficient")
+        at_least(self, 0, "value_clip", "value_coefficient", "entropy_coefficient", "kl_coefficient")
         within(self, 0, 1, "gamma", "gae_lambda")
         above(self, 0, "clip")
         if bool(self.turns) == bool(self.episodes):
@@ -128,7 +130,7 @@ def cot_ppo_loss(
     new = turn_log_probs(scores.log_probs, values["weight"], batch)
     old = turn_log_probs(values["old_log_prob"], values["weight"], batch)
     policy = clipped_policy_loss(new, old, values["advantage"], config.clip, config.drop_unclipped_above)
-    value = clipped_value_loss(judged.values, values["old_value"], values["return"], config.clip)
+    value = clipped_value_loss(judged.values, values["old_value"], values["return"], config.value_clip)
     zero = policy.loss.new_zeros(())
     entropy = scores.entropy.mean() if scores.entropy is not None else zero
     kl = zero if reference_log_probs is None else kl_to_reference(scores.log_probs, reference_log_probs)
@@ -156,7 +158,7 @@ class CoTPPO:
         self.valuer = StateValuer(self._actor_critic, config.micro_turns)
         if config.kl_coefficient:
             tools.policy.keep_reference()
-        self._learner = Learner(self._actor_critic, config.optimizer, tools.accelerator)
+        self._learner = Learner(self._actor_critic, config.optimizer, tools.accelerator, head="value")
         self._samples: list[Sample] = []
 
     # -------------------------------------------------------------- collect

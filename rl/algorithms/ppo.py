@@ -131,7 +131,7 @@ class PPO:
         self.valuer = StateValuer(self._actor_critic, config.micro_turns)
         if config.kl_coefficient:
             tools.policy.keep_reference()
-        self._learner = Learner(self._actor_critic, config.optimizer, tools.accelerator)
+        self._learner = Learner(self._actor_critic, config.optimizer, tools.accelerator, head="value")
         self._samples: list[Sample] = []
 
     # -------------------------------------------------------------- collect

@@ -195,6 +195,24 @@ def test_when_loss_or_gradient_is_not_finite_expect_no_step(value: float, in_gra
     assert moved.steps == 0
 
 
+def test_a_head_learns_at_its_own_multiple_of_the_rate() -> None:
+    torch.manual_seed(0)
+    module = nn.ModuleDict({"policy": nn.Linear(3, 3), "value": nn.Linear(3, 1)})
+    before = {name: weight.detach().clone() for name, weight in module.named_parameters()}
+    config = OptimizerConfig(learning_rate=1e-3, head_factor=10.0, schedule="linear")
+    moved = Learner(module, config, Accelerator(cpu=True), head="value")
+    assert moved.set_rate(1, 2) == pytest.approx(5e-4)
+
+    def loss(x: torch.Tensor) -> Loss:
+        return Loss(module["value"](module["policy"](x)).mean(), 1.0, {})
+
+    moved.step([torch.ones(2, 3)], loss, lambda x: 1.0)
+    change = {name: (weight - before[name]).abs().max().item() for name, weight in module.named_parameters()}
+    # Adam's first step is as long as the learning rate.
+    assert change["policy.weight"] == pytest.approx(5e-4, rel=1e-3)
+    assert change["value.weight"] == pytest.approx(5e-3, rel=1e-3)
+
+
 def test_rates_follow_their_schedule_and_hold_after_its_end() -> None:
     cosine = OptimizerConfig(learning_rate=1.0, final_rate=0.2, schedule="cosine", schedule_updates=10)
     assert [round(cosine.rate(update, 99), 3) for update in (0, 5, 10, 15, 20)] == [1.0, 0.6, 0.2, 0.2, 0.2]
