@@ -180,7 +180,7 @@ class ArmLink:
         self.node, self.states, self.pace = node, states, pace
         self.gripper = Gripper(node, topics, states.jaws.position)
         self.publisher = node.create_publisher(JointTrajectory, topics.trajectory, COMMAND)
-        self._lane = FastLane(node)
+        self._lane = FastLane(node, "states")
         self._lane.subscribe(JointState, topics.joint_states, self._heard, SENSOR)
         if topics.external_efforts:
             self._lane.subscribe(JointState, topics.external_efforts, self._heard_efforts, SENSOR)

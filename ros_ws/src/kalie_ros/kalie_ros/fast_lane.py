@@ -1,14 +1,15 @@
 """A lane of its own for messages that come a hundred times a second.
 
 The executor of a node with many services and timers pays for all of them with every message; in Python that
-takes most of a core at the rate of joint states. A second, bare node with a thread of its own costs little.
+takes most of a core at the rate of joint states or commands, and holds up whatever else the process does. A
+second, bare node with a thread of its own costs little.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -21,13 +22,13 @@ POLL = 0.2
 
 
 class FastLane:
-    """A bare node, `<name>_states`, that only subscribes."""
+    """A bare node, `<name>_<carries>`, that only subscribes; its callbacks keep the messages' order."""
 
-    def __init__(self, node: ManagedNode) -> None:
+    def __init__(self, node: ManagedNode, carries: Literal["states", "commands"]) -> None:
         """Open a lane beside `node`, whose `guarded` wraps every callback."""
         self._guarded = node.guarded
         self._node = rclpy.create_node(
-            f"{node.get_name()}_states",
+            f"{node.get_name()}_{carries}",
             namespace=node.get_namespace(),
             context=node.context,
             use_global_arguments=False,

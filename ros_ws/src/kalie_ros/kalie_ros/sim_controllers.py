@@ -8,7 +8,6 @@ from typing import TypeVar
 
 import numpy as np
 from control_msgs.action import FollowJointTrajectory, GripperCommand
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
@@ -16,6 +15,7 @@ from kalie.sim.arm import JOINT_NAMES
 from kalie.sim.world import FINGER_FORCE
 
 from .conversions import seconds
+from .fast_lane import FastLane
 from .managed import ManagedNode
 from .qos import COMMAND
 from .sim_goals import Controller, Goal, Hardware
@@ -52,18 +52,13 @@ class ArmController(Controller[FollowJointTrajectory.Result]):
 
     def __init__(self, node: ManagedNode, hardware: Hardware, name: str) -> None:
         super().__init__(node, hardware, FollowJointTrajectory, f"{name}/follow_joint_trajectory")
-        self._subscription = node.create_subscription(
-            JointTrajectory,
-            f"{name}/joint_trajectory",
-            node.guarded(self._command),
-            COMMAND,
-            # Commands keep their order.
-            callback_group=MutuallyExclusiveCallbackGroup(),
-        )
+        self._lane = FastLane(node, "commands")
+        self._lane.subscribe(JointTrajectory, f"{name}/joint_trajectory", self._command, COMMAND)
+        self._lane.start()
 
     def destroy(self) -> None:
         """Take topic and action off the graph."""
-        self._node.destroy_subscription(self._subscription)
+        self._lane.close()
         super().destroy()
 
     @property
