@@ -75,7 +75,7 @@ class CoTPPOConfig:
     micro_turns: int = 128
     value_hidden: tuple[int, ...] = (64,)
     optimizer: OptimizerConfig = field(
-        default_factory=lambda: OptimizerConfig(learning_rate=1e-3, epsilon=1e-7, gradient_clip=1.0)
+        default_factory=lambda: OptimizerConfig(learning_rate=3e-4, epsilon=1e-7, gradient_clip=1.0)
     )
 
     def __post_init__(self) -> None:
