@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.markup import escape
 
-from ._ros_client import NAMESPACE, NoAnswer, asker, where
+from ._ros_client import NAMESPACE, NoAnswer, asker
 from ._ros_env import enter_ros
 from ._verb import Verb
 
@@ -34,14 +34,10 @@ def main(cfg: RosStopConfig) -> int:
 
     name = f"{NAMESPACE}/control/{'reset_emergency_stop' if cfg.reset else 'emergency_stop'}"
     with asker("client") as ask:
-        client = ask.node.create_client(Trigger, name)
-        if not ask.wait(client.service_is_ready, FIND):
-            raise NoAnswer(f"no control node: {name} was not found within {FIND:g} s ({where()})")
-        future = client.call_async(Trigger.Request())
-        if not ask.wait(future.done, ANSWER):
-            raise NoAnswer(f"{name} did not answer within {ANSWER:g} s: use the robot's own stop")
-        answer = future.result()
-    assert answer is not None  # noqa: S101 - it is done
+        try:
+            answer = ask.call("control node", Trigger, name, Trigger.Request(), FIND, ANSWER)
+        except NoAnswer as error:
+            raise NoAnswer(f"{error}: use the robot's own stop") from None
     Console(highlight=False).print(escape(answer.message))
     return int(not answer.success)
 

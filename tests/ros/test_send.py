@@ -112,17 +112,20 @@ def test_when_the_goal_is_rejected_expect_one_error(commands: Commands) -> None:
 
 @pytest.mark.parametrize(
     ("words", "name"),
-    [(["send", "sweep"], "/kalie/execute_task"), (["stop"], "/kalie/control/emergency_stop")],
+    [
+        (["send", "sweep"], "control node: /kalie/execute_task"),
+        (["stop"], "control node: /kalie/control/emergency_stop"),
+        (["reset"], "simulated arm: /kalie/sim_arm/reset"),
+        (["reset", "seed=3"], "simulated arm: /kalie/sim_arm/set_parameters"),
+    ],
 )
-def test_when_there_is_no_control_node_expect_one_error_soon(
+def test_when_there_is_no_such_node_expect_one_error_soon(
     commands: Commands, words: list[str], name: str
 ) -> None:
     begun = time.monotonic()
     code, said = commands.run(*words)
     assert code == 1
-    assert said.startswith(
-        f"kalie: ros {words[0]}: no control node: {name} was not found within 5 s (ROS_DOMAIN_ID="
-    )
+    assert said.startswith(f"kalie: ros {words[0]}: no {name} was not found within 5 s (ROS_DOMAIN_ID=")
     assert len(said.splitlines()) == 1
     assert time.monotonic() - begun < 60
 

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from functools import cached_property
@@ -515,6 +517,20 @@ def test_the_scene_changes_on_reset_only(arm: Arm) -> None:
     assert found["families"].keys() == {"brush", "trash"}
     assert found["instruction"] == instruction
     assert found["success"] is False
+
+
+def test_the_reset_command_stages_a_scene_and_says_what_to_do_in_it(arm: Arm) -> None:
+    words = [sys.executable, "-m", "kalie.cli.main", "ros", "reset"]
+    domain = os.environ | {"ROS_DOMAIN_ID": str(arm.graph.domain)}
+    measured = {}
+    arm.reset(task="drawer", seed=0)
+    for more in ((), ("seed=1",), ("seed=0",)):
+        done = subprocess.run([*words, *more], env=domain, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        judged = arm.judge()
+        assert done.stdout.strip() == judged["instruction"]
+        measured[more] = (judged["instruction"], judged["families"])
+    assert measured[()] == measured["seed=0",] != measured["seed=1",]
 
 
 def test_a_reset_ends_goals_and_brings_the_arm_home(arm: Arm) -> None:
