@@ -70,13 +70,13 @@ class Pulse:
 
 
 class Display:
-    """What feedback says, on the terminal: a bar, and a line for every phase and every deed of the gate."""
+    """What feedback says, on the terminal: a bar, lines for phases and the gate (one a phase if it clamps)."""
 
     def __init__(self, console: Console) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
         self.bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self.bars.add_task("sent", total=1.0)
-        self._phase, self._safety = "", ""
+        self._phase, self._safety, self._clamped = "", "", ""
         self.canceling = False
 
     def cancel(self) -> None:
@@ -91,9 +91,11 @@ class Display:
         if feedback.phase != self._phase:
             self.bars.console.print(escape(line))
         safety = safety_line(feedback.safety)
-        if safety and safety != self._safety:
+        clamps = feedback.safety.status == type(feedback.safety).CLAMPED
+        if safety and safety != self._safety and not (clamps and self._clamped == feedback.phase):
             self.bars.console.print(f"[yellow]{escape(safety)}[/]", soft_wrap=True)
         self._phase, self._safety = feedback.phase, safety
+        self._clamped = feedback.phase if clamps else self._clamped
         self.bars.update(self._task, completed=feedback.progress, description=escape(line))
 
 

@@ -524,13 +524,13 @@ def test_the_reset_command_stages_a_scene_and_says_what_to_do_in_it(arm: Arm) ->
     domain = os.environ | {"ROS_DOMAIN_ID": str(arm.graph.domain)}
     measured = {}
     arm.reset(task="drawer", seed=0)
-    for more in ((), ("seed=1",), ("seed=0",)):
+    for more in ((), ("seed=2",), ("seed=0",)):
         done = subprocess.run([*words, *more], env=domain, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         judged = arm.judge()
         assert done.stdout.strip() == judged["instruction"]
         measured[more] = (judged["instruction"], judged["families"])
-    assert measured[()] == measured["seed=0",] != measured["seed=1",]
+    assert measured[()] == measured["seed=0",] != measured["seed=2",]
 
 
 def test_a_reset_ends_goals_and_brings_the_arm_home(arm: Arm) -> None:

@@ -53,12 +53,13 @@ class TinyControl(Node):
         return response
 
     def _execute(self, handle: ServerGoalHandle) -> Result:
-        clamped = SafetyStatus(status=SafetyStatus.CLAMPED, reasons=["panda_joint4 too fast"])
         for waypoint in range(3):
             feedback = ExecuteTask.Feedback(
                 phase="lift", waypoint=waypoint, waypoints=3, progress=waypoint / 3
             )
-            feedback.safety = clamped if waypoint == 1 else SafetyStatus(status=SafetyStatus.PASSED)
+            if waypoint > 0:
+                reason = f"panda_joint{3 + waypoint} too fast"
+                feedback.safety = SafetyStatus(status=SafetyStatus.CLAMPED, reasons=[reason])
             handle.publish_feedback(feedback)
             time.sleep(0.1)
         word = handle.request.instruction
