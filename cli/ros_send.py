@@ -70,7 +70,7 @@ class Pulse:
 
 
 class Display:
-    """What feedback says, on the terminal: a bar, lines for phases and the gate (one a phase if it clamps)."""
+    """What feedback says, on the terminal: a bar, lines for phases and the gate, one a phase if it clamps."""
 
     def __init__(self, console: Console) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
