@@ -99,12 +99,12 @@ class Learner:
         sharding = isinstance(accelerator, ShardingAccelerator) and accelerator.num_processes > 1
         self._shards = Shards(module, accelerator) if sharding else None
         self._trained = self._shards.parts if self._shards else trained_weights(module)
-        # By name: the weights of a divided module are other objects.
-        own = {weight for name, weight in module.named_parameters() if head and name.startswith(f"{head}.")}
-        groups = [
-            {"params": [weight for weight in self._trained if weight not in own], "factor": 1.0},
-            {"params": [weight for weight in self._trained if weight in own], "factor": config.head_factor},
-        ]
+        # By name and in order: the parts of a divided module are other objects.
+        names = [name for name, weight in module.named_parameters() if weight.requires_grad]
+        weights = list(zip(names, self._trained, strict=True))
+        own = [weight for name, weight in weights if head and name.startswith(f"{head}.")]
+        others = [weight for name, weight in weights if not (head and name.startswith(f"{head}."))]
+        groups = [{"params": others, "factor": 1.0}, {"params": own, "factor": config.head_factor}]
         # Fused: one pass over the weights instead of a dozen small ones for each, on CPUs too.
         self.optimizer = torch.optim.AdamW(
             groups, config.learning_rate, config.betas, config.epsilon, config.weight_decay, fused=True
