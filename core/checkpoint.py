@@ -11,6 +11,7 @@ Nothing is ever pickled, and a pickle that is offered is refused.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import random
@@ -23,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from .files import atomic_path, fsync_path, sha256, write_json, write_text
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 COMMIT = "COMMIT.json"
 TENSORS = "state.safetensors"
 TREE = "state.json"
+CHECKSUM = "sha256"
 _NAME = re.compile(r"step-(\d+)(?:\.(\d+))?")
 # Python pickles of protocol 2 and later, zip archives (torch.save) and tar archives (its older form).
 _PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
@@ -183,18 +185,39 @@ def _read_commit(path: Path) -> dict[str, Any]:
     return commit
 
 
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write a safetensors file, whole or not at all, with a checksum that `load_tensors` compares."""
+    whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(whole, temporary, {CHECKSUM: _digest(whole)})
+
+
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file.
 
     Raises:
         PickleRefusedError: it is a pickle.
-        CheckpointError: it is no safetensors file, or cut short.
+        CheckpointError: it is no safetensors file, cut short, or not what `save_tensors` wrote.
     """
     refuse_pickle(path)
     try:
-        return load_file(path)
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            checksum = (file.metadata() or {}).get(CHECKSUM)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: {error}") from error
+    if checksum is not None and checksum != _digest(tensors):
+        raise CheckpointError(f"{path}: damaged: its tensors do not have the checksum they were written with")
+    return tensors
+
+
+def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """One SHA-256 of all names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def refuse_pickle(path: Path) -> None:

@@ -14,12 +14,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..core.checkpoint import load_tensors
-from ..core.files import atomic_path
+from ..core.checkpoint import load_tensors, save_tensors
 from .batches import Row, TokenBatch
 from .prompts import Prompt
 from .types import Observation
@@ -104,7 +102,7 @@ class BasePolicy(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write the trained weights into a folder that `model.weights` can name."""
-        save_weights(self.trained(), folder / WEIGHTS)
+        save_tensors(folder / WEIGHTS, self.trained())
 
     def trained(self) -> dict[str, Tensor]:
         """The weights that training changes, by name: the adapter's where there is one."""
@@ -151,14 +149,8 @@ class BasePolicy(nn.Module):
         return functional_call(self, self._reference, (batch, temperature))
 
 
-def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Write trained weights as safetensors, whole or not at all."""
-    with atomic_path(path) as temporary:
-        save_file({name: weight.cpu().contiguous() for name, weight in weights.items()}, temporary)
-
-
 def load_weights(policy: BasePolicy, path: Path) -> None:
-    """Take over weights that `save_weights` wrote.
+    """Take over weights that `save_tensors` wrote.
 
     Raises:
         CheckpointError: the file is damaged, or no safetensors file.

@@ -18,11 +18,11 @@ from typing import Any, Literal, TypeAlias
 import torch
 from accelerate import Accelerator
 
-from ..core.checkpoint import CheckpointError, CheckpointStore, capture_rng, restore_rng
+from ..core.checkpoint import CheckpointError, CheckpointStore, capture_rng, restore_rng, save_tensors
 from ..core.config import ConfigError
 from ..core.ranges import at_least
 from .algorithm import Algorithm
-from .base_policy import BasePolicy, save_weights
+from .base_policy import BasePolicy
 from .collect import Collected, Collector
 from .processes import gather
 from .sharding import ShardingAccelerator
@@ -248,7 +248,7 @@ class Trainer:
             return
         self._policy.save(self._folder / name)
         if self._algorithm.valuer is not None:
-            save_weights(self._algorithm.valuer.module.state_dict(), self._folder / name / CRITIC)
+            save_tensors(self._folder / name / CRITIC, self._algorithm.valuer.module.state_dict())
 
     def _save(self) -> None:
         state = self.state_dict()  # to which every process may have a part

@@ -26,6 +26,7 @@ from kalie.core.checkpoint import (
     load_checkpoint,
     load_tensors,
     restore_rng,
+    save_tensors,
 )
 
 
@@ -193,6 +194,30 @@ def test_when_one_bit_is_flipped_expect_previous_with_warning(
     store.load_newest()
     assert "damaged checkpoint skipped" in caplog.text
     assert "step-00000002" in caplog.text
+
+
+def test_when_one_bit_of_saved_tensors_is_flipped_expect_refusal_or_the_same_tensors(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    tensors = {
+        "bias": torch.tensor(1.5),
+        "weight": torch.arange(60, dtype=torch.float32).reshape(3, 20).to(torch.bfloat16),
+        "none": torch.empty(0),
+    }
+    save_tensors(file, {**tensors, "weight": tensors["weight"].T})
+    sound, rng, refused = file.read_bytes(), random.Random(0), 0
+    for _ in range(300):
+        file.write_bytes(flipped(sound, rng.randrange(len(sound) * 8)))
+        try:
+            read = load_tensors(file)
+        except CheckpointError as error:
+            refused += str(file) in str(error)
+            continue
+        assert read.keys() == tensors.keys()
+        assert torch.equal(read["weight"], tensors["weight"].T)
+        assert torch.equal(read["bias"], tensors["bias"])
+    assert refused > 200
+    file.write_bytes(sound)
+    assert torch.equal(load_tensors(file)["weight"], tensors["weight"].T)
 
 
 @pytest.mark.parametrize("name", [COMMIT, "state.json", "state.safetensors"])

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from kalie.core.checkpoint import save_tensors
 from kalie.rl.algorithm import Tools
-from kalie.rl.base_policy import BasePolicy, load_weights, save_weights
+from kalie.rl.base_policy import BasePolicy, load_weights
 from kalie.rl.collect import Collector
 from kalie.rl.demonstrations import demonstrate
 from kalie.rl.envs.base import AgentEnv
@@ -108,5 +109,5 @@ def speaks(folder: Path, seed: int = 0, steps: int = 60) -> Path:
         (-policy(batch).log_probs.mean()).backward()
         optimizer.step()
     path = folder / "warm.safetensors"
-    save_weights(policy.trained(), path)
+    save_tensors(path, policy.trained())
     return path
