@@ -8,7 +8,6 @@ from statistics import NormalDist
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from scipy.special import stdtrit
 
 RESAMPLES = 10_000
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -79,6 +78,8 @@ def mean_of_runs(means: Sequence[float], n: int, confidence: float = 0.95) -> In
     Raises:
         ValueError: fewer than two runs.
     """
+    from scipy.special import stdtrit  # not at the top: whoever needs a share should not wait for SciPy
+
     if len(means) < 2:
         raise ValueError(f"an interval over runs needs two of them; {len(means)} given")
     data = np.asarray(means, dtype=np.float64)
