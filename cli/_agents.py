@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..core.config import ConfigError
 from ..core.loggers import Series, read_metrics
-from ..core.plots import line_chart
+from ..core.plots import line_panels
 from ..core.report import Picture, Section
 from ..core.runs import Run
 from ..core.stats import Interval, bootstrap_mean, wilson
@@ -71,30 +71,43 @@ def add_episode_rows(run: Run, folder: Path, **labels: str) -> list[Finished]:
 
 
 def show_training(section: Section, path: Path) -> None:
-    """The curves of a run's `metrics.jsonl`, one chart for each kind of figure."""
+    """A run's `metrics.jsonl`: curves in small charts, and what was measured once as a table."""
     groups: dict[str, dict[str, Series]] = {}
+    once = []
     for name, curve in read_metrics(path).items():
         kind, _, short = name.rpartition("/")
-        groups.setdefault(kind or "optimiser", {})[short] = thinned(curve)
-    for kind, curves in groups.items():
-        for label, chosen in _charts(kind, curves).items():
-            section.plot(line_chart(chosen, "update", label))
+        if len(curve[0]) == 1:
+            once.append((kind, short, curve[1][0]))
+        else:
+            groups.setdefault(kind, {})[short] = thinned(curve)
+    charts: dict[str, dict[str, Series]] = {}
+    for kind in sorted(groups, key=lambda kind: (kind not in _CHARTS, not kind)):
+        charts |= _charts(kind, groups[kind])
+    if charts:
+        section.plot(line_panels(charts, "update"))
+    if once:
+        section.table(["of", "figure", "value"], once, caption="measured once")
 
 
+# What matters first, and which curves share a chart.
 _CHARTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "rollout": (("return",), ("success", "invalid", "faithful", "repetition"), ("response_tokens", "turns")),
-    "evaluation": (("return",), ("success", "invalid", "faithful")),
+    "evaluation": (("success", "invalid", "faithful"), ("return",)),
+    "rollout": (
+        ("success", "invalid", "faithful", "repetition"),
+        ("return",),
+        ("response_tokens",),
+        ("turns",),
+    ),
 }
 
 
 def _charts(kind: str, curves: Mapping[str, Series]) -> dict[str, dict[str, Series]]:
-    """Which curves share a chart; kinds without a choice put all into one."""
-    chosen = _CHARTS.get(kind, (tuple(curves),))
+    """Curves by the chart that they share; of kinds without a choice each has its own."""
     charts = {}
-    for names in chosen:
+    for names in _CHARTS.get(kind, [(name,) for name in curves]):
         found = {name: curves[name] for name in names if name in curves}
         if found:
-            charts[f"{kind}: {', '.join(found)}"] = found
+            charts[f"{kind}: {', '.join(found)}".removeprefix(": ").replace("_", " ")] = found
     return charts
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .stats import Interval
 
+Curves: TypeAlias = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+"""Lines by name: their x and y values."""
 PALETTE = ("#1f6feb", "#e36209", "#2a9d58", "#9b5de5", "#e63946", "#0b7285", "#8d6e63")
 _STYLE: Any = {
     "font.size": 10,
@@ -59,9 +62,7 @@ def interval_chart(
     return figure
 
 
-def line_chart(
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_label: str, y_label: str
-) -> Figure:
+def line_chart(series: Curves, x_label: str, y_label: str) -> Figure:
     """One line per name.
 
     Args:
@@ -72,14 +73,38 @@ def line_chart(
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(8, 3.6), layout="constrained")
         axes = figure.subplots()
-        for (name, (x, y)), colour in zip(series.items(), PALETTE * len(series), strict=False):
-            axes.plot(x, y, label=name, color=colour, lw=1.8)
+        _draw(axes, series)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        axes.grid(color="#e3e8ee")
-        if len(series) > 1:
-            axes.legend(frameon=False)
     return figure
+
+
+def line_panels(charts: Mapping[str, Curves], x_label: str) -> Figure:
+    """Small charts of lines, two in a row.
+
+    Args:
+        charts: by title, the lines by name.
+        x_label: of all x axes.
+    """
+    rows = (len(charts) + 1) // 2
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 2.5 * rows), layout="constrained")
+        panels = figure.subplots(rows, 2, squeeze=False).ravel()
+        for (title, series), axes in zip(charts.items(), panels, strict=False):
+            _draw(axes, series)
+            axes.set_title(title, loc="left", fontsize=10)
+            axes.set_xlabel(x_label)
+        for axes in panels[len(charts) :]:
+            axes.set_visible(False)
+    return figure
+
+
+def _draw(axes: Axes, series: Curves) -> None:
+    for (name, (x, y)), colour in zip(series.items(), PALETTE * len(series), strict=False):
+        axes.plot(x, y, label=name, color=colour, lw=1.8)
+    axes.grid(color="#e3e8ee")
+    if len(series) > 1:
+        axes.legend(frameon=False)
 
 
 def figure_svg(figure: Figure) -> str:

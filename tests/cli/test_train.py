@@ -18,11 +18,13 @@ import torch
 import yaml
 
 import kalie.conf
+from kalie.cli._agents import show_training
 from kalie.cli.eval import training_of
 from kalie.cli.main import main
 from kalie.cli.train import VERB, TrainConfig, run_name
 from kalie.core.checkpoint import load_tensors
 from kalie.core.config import TARGET, ConfigError, target_name
+from kalie.core.report import Report
 from kalie.rl.algorithms.reinforce import Reinforce
 from kalie.rl.algorithms.sft import SFTConfig
 from kalie.rl.models import MODELS
@@ -355,6 +357,18 @@ def test_stopped_after_its_warm_start_a_run_goes_on_bit_identical(
     rows = json.loads((tmp_path / "outputs/eval/latest/summary.json").read_text())["rows"]
     assert {row["player"] for row in rows} == {"agent", "start", "random", "expert"}
     assert len(demonstrated.splitlines()) == 3
+
+
+def test_the_report_draws_what_changes_and_tells_what_was_measured_once(tmp_path: Path) -> None:
+    lines = [{"step": step, "rollout/success": 0.1 * step, "sft/loss": 1.0 / step} for step in (1, 2, 3)]
+    lines[0]["demonstrations/return"] = 0.486
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = Report("Training")
+    show_training(report.section("Curves"), tmp_path / "metrics.jsonl")
+    html = report.html()
+    assert html.index("rollout: success") < html.index("sft: loss") < html.index("measured once")
+    assert "0.486" in html
+    assert "demonstrations: return" not in html
 
 
 @pytest.mark.slow
