@@ -218,7 +218,7 @@ VERB = Verb(
     main,
     examples=(
         "kalie report run=outputs/bench/latest metric=success columns=task",
-        "kalie report 'run=outputs/train/cot_ppo-number_line-*' metric=success",
+        "kalie report 'run=outputs/eval/tuned-*' metric=success",
         "kalie report run=outputs/bench/latest document=docs/results.md name=benchmark",
     ),
 )

@@ -12,8 +12,7 @@ from ._ros_env import enter_ros
 from ._verb import Verb
 
 WHO = "simulated arm"
-# Seconds until the node must have been found, and until it must have answered then: staging takes time.
-FIND = 5.0
+# Seconds until the node must have answered: staging takes some.
 ANSWER = 60.0
 
 
@@ -40,7 +39,7 @@ def main(cfg: RosResetConfig) -> int:
     with asker("reset") as ask:
         if cfg.seed is not None:
             _set_seed(ask, cfg.seed)
-        answer = ask.call(WHO, Trigger, f"{NAMESPACE}/sim_arm/reset", Trigger.Request(), FIND, ANSWER)
+        answer = ask.call(WHO, Trigger, f"{NAMESPACE}/sim_arm/reset", Trigger.Request(), ANSWER)
     Console(highlight=False).print(escape(answer.message))
     return int(not answer.success)
 
@@ -50,7 +49,7 @@ def _set_seed(ask: Asker, seed: int) -> None:
     from rclpy.parameter import Parameter
 
     request = SetParameters.Request(parameters=[Parameter("seed", value=seed).to_parameter_msg()])
-    answer = ask.call(WHO, SetParameters, f"{NAMESPACE}/sim_arm/set_parameters", request, FIND, ANSWER)
+    answer = ask.call(WHO, SetParameters, f"{NAMESPACE}/sim_arm/set_parameters", request, ANSWER)
     (result,) = answer.results
     if not result.successful:
         raise ValueError(f"seed={seed}: {result.reason}")

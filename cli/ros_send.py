@@ -13,13 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from ._ros_client import NAMESPACE, Asker, NoAnswer, asker, where
+from ._ros_client import FIND, NAMESPACE, Asker, NoAnswer, asker, where
 from ._ros_env import enter_ros
 from ._ros_graph import TaskName
 from ._verb import Verb
 
-# Seconds until the control node must have been found; its heartbeat comes ten times a second.
-FIND = 5.0
+# Seconds of silence after which the control node is gone; its heartbeat comes ten times a second.
 HEARTBEAT = 2.0
 # As long as a goal may wait for the end of the one that it takes over from.
 FEEDBACK = 10.0

@@ -11,8 +11,7 @@ from ._ros_client import NAMESPACE, NoAnswer, asker
 from ._ros_env import enter_ros
 from ._verb import Verb
 
-# Seconds until the node must have been found, and until it must have answered then.
-FIND = 5.0
+# Seconds until the node must have answered.
 ANSWER = 3.0
 
 
@@ -35,7 +34,7 @@ def main(cfg: RosStopConfig) -> int:
     name = f"{NAMESPACE}/control/{'reset_emergency_stop' if cfg.reset else 'emergency_stop'}"
     with asker("client") as ask:
         try:
-            answer = ask.call("control node", Trigger, name, Trigger.Request(), FIND, ANSWER)
+            answer = ask.call("control node", Trigger, name, Trigger.Request(), ANSWER)
         except NoAnswer as error:
             raise NoAnswer(f"{error}: use the robot's own stop") from None
     Console(highlight=False).print(escape(answer.message))

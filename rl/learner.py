@@ -32,7 +32,6 @@ class OptimizerConfig:
 
     Attributes:
         learning_rate: at the start.
-        head_factor: of the learning rate for a value head, which begins with nothing learnt.
         final_rate: at the end of the schedule, which then holds.
         schedule: how it gets there.
         schedule_updates: calls of `Algorithm.update` until then; 0 for all of the training.
@@ -43,7 +42,6 @@ class OptimizerConfig:
     """
 
     learning_rate: float = 1e-3
-    head_factor: float = 1.0
     final_rate: float = 0.0
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     schedule_updates: int = 0
@@ -53,7 +51,7 @@ class OptimizerConfig:
     gradient_clip: float = 1.0
 
     def __post_init__(self) -> None:
-        above(self, 0, "learning_rate", "head_factor", "epsilon", "gradient_clip")
+        above(self, 0, "learning_rate", "epsilon", "gradient_clip")
         at_least(self, 0, "final_rate", "weight_decay", "schedule_updates", "betas")
 
     def rate(self, update: int, updates: int) -> float:
@@ -86,11 +84,17 @@ class Learner:
         module: whose forward computes what losses need; of several processes each has a copy.
         config: of the optimiser.
         accelerator: shared by all learners of a job.
-        head: name of the part that learns `config.head_factor` as fast; the module's last one, or empty.
+        head: name of the module's last part, where that has a learning rate of its own; or empty.
+        head_rate: that one, in multiples of `config`'s.
     """
 
     def __init__(
-        self, module: nn.Module, config: OptimizerConfig, accelerator: Accelerator, head: str = ""
+        self,
+        module: nn.Module,
+        config: OptimizerConfig,
+        accelerator: Accelerator,
+        head: str = "",
+        head_rate: float = 1.0,
     ) -> None:
         self.config = config
         self.module: Any = module  # torch does not type calls
@@ -101,10 +105,12 @@ class Learner:
         self._trained = self._shards.parts if self._shards else trained_weights(module)
         # By name and in order: the parts of a divided module are other objects.
         names = [name for name, weight in module.named_parameters() if weight.requires_grad]
-        weights = list(zip(names, self._trained, strict=True))
-        own = [weight for name, weight in weights if head and name.startswith(f"{head}.")]
-        others = [weight for name, weight in weights if not (head and name.startswith(f"{head}."))]
-        groups = [{"params": others, "factor": 1.0}, {"params": own, "factor": config.head_factor}]
+        factors = [head_rate if head and name.startswith(f"{head}.") else 1.0 for name in names]
+        weights = list(zip(self._trained, factors, strict=True))
+        groups = [
+            {"params": [weight for weight, own in weights if own == factor], "factor": factor}
+            for factor in dict.fromkeys(factors)
+        ]
         # Fused: one pass over the weights instead of a dozen small ones for each, on CPUs too.
         self.optimizer = torch.optim.AdamW(
             groups, config.learning_rate, config.betas, config.epsilon, config.weight_decay, fused=True

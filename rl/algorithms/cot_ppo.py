@@ -53,6 +53,7 @@ class CoTPPOConfig:
         epochs: passes over the turns of an update.
         step_turns: of an optimiser step.
         micro_turns: of a forward pass.
+        value_rate: learning rate of the value head, in multiples of the optimiser's.
         value_hidden: widths of the value head's hidden layers (published: 1024, 512).
         optimizer: how weights are moved.
     """
@@ -73,6 +74,7 @@ class CoTPPOConfig:
     epochs: int = 4
     step_turns: int = 128
     micro_turns: int = 128
+    value_rate: float = 1.0
     value_hidden: tuple[int, ...] = (64,)
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(learning_rate=3e-4, epsilon=1e-7, gradient_clip=1.0)
@@ -83,7 +85,7 @@ class CoTPPOConfig:
         at_least(self, 0, "turns", "episodes", "skip_tokens", "thought_weight", "drop_unclipped_above")
         at_least(self, 0, "value_clip", "value_coefficient", "entropy_coefficient", "kl_coefficient")
         within(self, 0, 1, "gamma", "gae_lambda")
-        above(self, 0, "clip")
+        above(self, 0, "clip", "value_rate")
         if bool(self.turns) == bool(self.episodes):
             raise ValueError(f"turns={self.turns} and episodes={self.episodes}: one of them must be 0")
         if not self.marker or any(width < 1 for width in self.value_hidden):
@@ -158,7 +160,9 @@ class CoTPPO:
         self.valuer = StateValuer(self._actor_critic, config.micro_turns)
         if config.kl_coefficient:
             tools.policy.keep_reference()
-        self._learner = Learner(self._actor_critic, config.optimizer, tools.accelerator, head="value")
+        self._learner = Learner(
+            self._actor_critic, config.optimizer, tools.accelerator, "value", config.value_rate
+        )
         self._samples: list[Sample] = []
 
     # -------------------------------------------------------------- collect

@@ -44,6 +44,7 @@ class PPOConfig:
         epochs: passes over the tokens of an update.
         step_turns: of an optimiser step.
         micro_turns: of a forward pass.
+        value_rate: learning rate of the value head, in multiples of the optimiser's.
         value_hidden: widths of the value head's hidden layers.
         optimizer: how weights are moved.
     """
@@ -60,6 +61,7 @@ class PPOConfig:
     epochs: int = 4
     step_turns: int = 64
     micro_turns: int = 64
+    value_rate: float = 1.0
     value_hidden: tuple[int, ...] = (64,)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1e-3))
 
@@ -67,7 +69,7 @@ class PPOConfig:
         at_least(self, 1, "episodes", "epochs", "step_turns", "micro_turns")
         at_least(self, 0, "turns", "value_clip", "value_coefficient", "entropy_coefficient", "kl_coefficient")
         within(self, 0, 1, "gamma", "gae_lambda")
-        above(self, 0, "clip")
+        above(self, 0, "clip", "value_rate")
         if any(width < 1 for width in self.value_hidden):
             raise ValueError(f"value_hidden={list(self.value_hidden)} must be positive")
 
@@ -131,7 +133,9 @@ class PPO:
         self.valuer = StateValuer(self._actor_critic, config.micro_turns)
         if config.kl_coefficient:
             tools.policy.keep_reference()
-        self._learner = Learner(self._actor_critic, config.optimizer, tools.accelerator, head="value")
+        self._learner = Learner(
+            self._actor_critic, config.optimizer, tools.accelerator, "value", config.value_rate
+        )
         self._samples: list[Sample] = []
 
     # -------------------------------------------------------------- collect
