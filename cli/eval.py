@@ -52,7 +52,9 @@ class EvalConfig:
         seed: of the episodes, none of which the training has seen.
         split: of env=manipulation, whose objects and look; the training's own if empty.
         references: whether the environment's floor and ceiling play the same episodes, and the model that
-            reinforcement began with: after the warm start, or a keypoint model as the training found it.
+            reinforcement began with: after the warm start, or model.weights or a keypoint model as the
+            training found them.
+        device: of torch, e.g. "cpu" for a model that was trained on a GPU host; the training's own if empty.
         output: where results go.
     """
 
@@ -64,6 +66,7 @@ class EvalConfig:
     seed: int = 1_000_000
     split: Literal["", "train", "validation", "test"] = ""
     references: bool = True
+    device: str = ""
     output: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
@@ -90,6 +93,8 @@ def training_of(run: Path) -> TrainConfig:
 def main(cfg: EvalConfig) -> None:
     """Play the episodes, and write figures and a report."""
     trained = training_of(cfg.run)
+    if cfg.device:
+        trained = replace(trained, model=replace(trained.model, device=cfg.device))
     folder = cfg.run / cfg.weights
     if not folder.is_dir():
         raise ConfigError(f"run={cfg.run}: holds no {cfg.weights}; is its training finished?")
@@ -126,7 +131,8 @@ def beginning(run: Path, trained: TrainConfig) -> Beginning | None:
     """What reinforcement began with, where it did not begin with chance."""
     if (learnt := run / FOLDER / "model").is_dir():
         return Beginning(learnt)
-    return Beginning(None) if isinstance(trained.model, KeypointPolicyConfig) else None
+    known = isinstance(trained.model, KeypointPolicyConfig) or trained.model.weights is not None
+    return Beginning(None) if known else None
 
 
 def env_of(cfg: EvalConfig, trained: TrainConfig) -> EnvConfig:

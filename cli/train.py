@@ -114,7 +114,16 @@ def learn_demonstrations(
         return None
     env = task_of(cfg.env, cfg.task)
     return warm_start(
-        cfg.warm_start, env, cfg.model, cfg.rollout, cfg.trainer, cfg.seed, folder, log, progress
+        cfg.warm_start,
+        env,
+        cfg.model,
+        cfg.generator,
+        cfg.rollout,
+        cfg.trainer,
+        cfg.seed,
+        folder,
+        log,
+        progress,
     )
 
 

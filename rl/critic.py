@@ -49,7 +49,7 @@ class ActorCritic(nn.Module):
         policy: the actor.
         hidden: widths of the head's hidden layers.
         per: whether there is a value per turn (before its first token) or per token.
-        detach: whether the value's gradient stops at the head.
+        moves_policy: whether the value's gradient goes on into the policy.
     """
 
     def __init__(
@@ -57,20 +57,20 @@ class ActorCritic(nn.Module):
         policy: BasePolicy,
         hidden: Sequence[int],
         per: Literal["turn", "token"],
-        detach: bool = False,
+        moves_policy: bool = False,
     ) -> None:
         super().__init__()
         self.policy = policy
         # In float32 whatever the policy's weights are: values are regressed.
         self.value = mlp([policy.hidden_size, *hidden, 1]).to(policy.device)
         self._per = per
-        self._detach = detach
+        self._moves_policy = moves_policy
 
     def forward(self, batch: TokenBatch, temperature: float = 1.0, entropy: bool = False) -> Judged:
         """Score the response tokens, and value what came before them."""
         scores: Scores = self.policy(batch, temperature, entropy)
         states = scores.states[batch.starts] if self._per == "turn" else scores.states
-        states = states.detach() if self._detach else states
+        states = states if self._moves_policy else states.detach()
         return Judged(scores, self.value(states.float()).squeeze(-1))
 
     def values_in(self, row: Row) -> int:

@@ -84,6 +84,31 @@ def batch_samples(policy: BasePolicy, samples: Sequence[Sample]) -> SampleBatch:
     return SampleBatch(tokens, {name: value.to(policy.device) for name, value in values.items()})
 
 
+def with_reference(
+    policy: BasePolicy, samples: Sequence[Sample], micro_turns: int, temperature: float
+) -> list[Sample]:
+    """The samples with `reference_log_prob` of each response token under the policy's reference.
+
+    Args:
+        policy: that keeps a reference.
+        samples: in any order, which is kept.
+        micro_turns: of a forward pass.
+        temperature: of the sampling.
+    """
+    scored: list[Sample] = []
+    for indices in by_size([sample.row for sample in samples], micro_turns):
+        part = [samples[index] for index in indices]
+        batch = policy.batch([sample.row for sample in part])
+        log_probs = policy.reference_scores(batch, temperature).log_probs.cpu().numpy()
+        lengths = [sum(end - start for start, end in sample.row.spans) for sample in part]
+        divided = np.split(log_probs, np.cumsum(lengths)[:-1])
+        scored += [
+            Sample(sample.row, {**sample.values, "reference_log_prob": own})
+            for sample, own in zip(part, divided, strict=True)
+        ]
+    return scored
+
+
 def step_batches(
     samples: Sequence[Sample],
     turns: int,

@@ -16,7 +16,7 @@ from .base_policy import BasePolicy
 from .envs.base import EnvConfig
 from .envs.cast import cast
 from .executors import LocalExecutorConfig
-from .generation import HFGeneratorConfig
+from .generation import GeneratorConfig, HFGeneratorConfig
 from .keypoint_config import KeypointPolicyConfig
 from .models import ModelConfig, TinyLMConfig
 from .policies import load_policy
@@ -87,6 +87,7 @@ def warm_start(
     config: WarmStartConfig,
     env: EnvConfig,
     model: ModelConfig,
+    generator: GeneratorConfig,
     rollout: RolloutConfig,
     trainer: TrainerConfig,
     seed: int,
@@ -100,6 +101,7 @@ def warm_start(
         config: how.
         env: that is demonstrated.
         model: of the policy.
+        generator: of the job; demonstrations must not be longer than its responses can be.
         rollout: how environments are run.
         trainer: of the job; its checkpoints, processes and precision count here too.
         seed: of everything random.
@@ -112,7 +114,7 @@ def warm_start(
         config.sft,
         env,
         model,
-        HFGeneratorConfig(),
+        HFGeneratorConfig(max_new_tokens=generator.max_new_tokens),
         LocalExecutorConfig(),
         rollout,
         alone,

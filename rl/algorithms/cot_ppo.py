@@ -25,7 +25,7 @@ from ..generation import Capability
 from ..learner import Learner, Loss, OptimizerConfig, mean_metrics
 from ..losses import clipped_policy_loss, clipped_value_loss, kl_to_reference
 from ..markers import ACTION_MARKER, action_start, token_weights
-from ..samples import Numbers, Sample, batch_samples, make_samples, step_batches, turns_of
+from ..samples import Numbers, Sample, batch_samples, make_samples, step_batches, turns_of, with_reference
 from ..types import Trajectory
 from ..values import StateValuer
 
@@ -55,6 +55,9 @@ class CoTPPOConfig:
         micro_turns: of a forward pass.
         value_rate: learning rate of the value head, in multiples of the optimiser's.
         value_hidden: widths of the value head's hidden layers (published: 1024, 512).
+        value_moves_policy: whether the value's gradient goes on into the policy (published: yes). In a small
+            model the state that values a prompt also chooses the answer's first token: to fit the one spoils
+            the other.
         optimizer: how weights are moved.
     """
 
@@ -76,6 +79,7 @@ class CoTPPOConfig:
     micro_turns: int = 128
     value_rate: float = 1.0
     value_hidden: tuple[int, ...] = (64,)
+    value_moves_policy: bool = False
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(learning_rate=3e-4, epsilon=1e-7, gradient_clip=1.0)
     )
@@ -117,16 +121,15 @@ def cot_ppo_loss(
     batch: TokenBatch,
     values: Mapping[str, Tensor],
     config: CoTPPOConfig,
-    reference_log_probs: Tensor | None = None,
 ) -> CoTPPOLoss:
     """The loss of a batch of U turns with N tokens.
 
     Args:
         judged: scores and values of the policy that is trained.
         batch: the turns.
-        values: per token `weight` and `old_log_prob`; per turn `advantage`, `return`, `old_value`.
+        values: per token `weight`, `old_log_prob` and, for a divergence, `reference_log_prob`; per turn
+            `advantage`, `return`, `old_value`.
         config: coefficients.
-        reference_log_probs: (N,) under the warm start; None without that term.
     """
     scores = judged.scores
     new = turn_log_probs(scores.log_probs, values["weight"], batch)
@@ -135,7 +138,9 @@ def cot_ppo_loss(
     value = clipped_value_loss(judged.values, values["old_value"], values["return"], config.value_clip)
     zero = policy.loss.new_zeros(())
     entropy = scores.entropy.mean() if scores.entropy is not None else zero
-    kl = zero if reference_log_probs is None else kl_to_reference(scores.log_probs, reference_log_probs)
+    kl = zero
+    if config.kl_coefficient:
+        kl = kl_to_reference(scores.log_probs, values["reference_log_prob"])
     loss = policy.loss + config.value_coefficient * value + config.kl_coefficient * kl
     if config.entropy_coefficient:
         loss = loss - config.entropy_coefficient * entropy
@@ -156,7 +161,9 @@ class CoTPPO:
         self.counts_turns = bool(config.turns)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(tools.seed)
-            self._actor_critic = ActorCritic(tools.policy, config.value_hidden, per="turn")
+            self._actor_critic = ActorCritic(
+                tools.policy, config.value_hidden, per="turn", moves_policy=config.value_moves_policy
+            )
         self.valuer = StateValuer(self._actor_critic, config.micro_turns)
         if config.kl_coefficient:
             tools.policy.keep_reference()
@@ -181,6 +188,8 @@ class CoTPPO:
             for one, numbers in zip(trajectories, estimates.episodes, strict=True)
             for sample in make_samples(one, tools.window, numbers, self._per_token(one))
         ]
+        if config.kl_coefficient:
+            self._samples = with_reference(tools.policy, self._samples, config.micro_turns, tools.temperature)
         return {**collected.metrics, "value/explained_variance": estimates.explained_variance}
 
     def _per_token(self, trajectory: Trajectory) -> dict[str, Sequence[Numbers]]:
@@ -209,10 +218,7 @@ class CoTPPO:
         policy, temperature = self._tools.policy, self._tools.temperature
         batch = batch_samples(policy, samples)
         judged: Judged = self._learner.module(batch.tokens, temperature, entropy=True)
-        wanted = None
-        if self._config.kl_coefficient:
-            wanted = policy.reference_scores(batch.tokens, temperature).log_probs
-        out = cot_ppo_loss(judged, batch.tokens, batch.values, self._config, wanted)
+        out = cot_ppo_loss(judged, batch.tokens, batch.values, self._config)
         metrics = {name: value for name, value in out._asdict().items() if name != "loss"}
         return Loss(out.loss, turns_of(samples), metrics)
 

@@ -46,6 +46,9 @@ class PPOConfig:
         micro_turns: of a forward pass.
         value_rate: learning rate of the value head, in multiples of the optimiser's.
         value_hidden: widths of the value head's hidden layers.
+        value_moves_policy: whether the value's gradient goes on into the policy (published: yes). In a small
+            model the state that values a prompt also chooses the answer's first token: to fit the one spoils
+            the other.
         optimizer: how weights are moved.
     """
 
@@ -63,6 +66,7 @@ class PPOConfig:
     micro_turns: int = 64
     value_rate: float = 1.0
     value_hidden: tuple[int, ...] = (64,)
+    value_moves_policy: bool = False
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1e-3))
 
     def __post_init__(self) -> None:
@@ -129,7 +133,9 @@ class PPO:
         self.counts_turns = bool(config.turns)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(tools.seed)
-            self._actor_critic = ActorCritic(tools.policy, config.value_hidden, per="token")
+            self._actor_critic = ActorCritic(
+                tools.policy, config.value_hidden, per="token", moves_policy=config.value_moves_policy
+            )
         self.valuer = StateValuer(self._actor_critic, config.micro_turns)
         if config.kl_coefficient:
             tools.policy.keep_reference()

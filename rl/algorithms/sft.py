@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ...core.config import ConfigError
 from ...core.ranges import at_least, within
 from ..algorithm import Tools
 from ..base_policy import BasePolicy, Scores
@@ -98,6 +99,24 @@ def clone(
 # ------------------------------------------------------------------ algorithm
 
 
+def check_lengths(finished: Sequence[Finished], limit: int) -> None:
+    """Refuse demonstrations of what the policy could never say.
+
+    Args:
+        finished: the demonstrations.
+        limit: on the tokens of a response.
+
+    Raises:
+        ConfigError: a response is longer.
+    """
+    longest = max(len(turn.response_ids) for item in finished for turn in item.trajectory.turns)
+    if longest > limit:
+        raise ConfigError(
+            f"generator.max_new_tokens={limit}: a demonstrated response has {longest} tokens, so the policy "
+            "would be cut off before it ends one"
+        )
+
+
 class SFT:
     """Clones demonstrations."""
 
@@ -116,6 +135,7 @@ class SFT:
         if self._samples:
             return {}
         finished = self._demonstrations()
+        check_lengths(finished, self._tools.job.generator.max_new_tokens)
         for item in finished:
             self._samples += make_samples(item.trajectory, self._tools.window)
         metrics = rollout_metrics(finished, Usage(), 1.0)

@@ -63,7 +63,9 @@ def parts_of(algorithm: AlgorithmConfig, trainer: TrainerConfig, folder: Path) -
     model = ADAPTER if isinstance(algorithm, ArcherConfig) else WHOLE
     rollout, policy = RolloutConfig(), None
     if isinstance(algorithm, PPOConfig):
-        policy = warm_start(DEMONSTRATED, env, model, rollout, trainer, 0, folder, lambda metrics, step: None)
+        policy = warm_start(
+            DEMONSTRATED, env, model, HFGeneratorConfig(), rollout, trainer, 0, folder, lambda *_: None
+        )
     return build_training(
         algorithm, env, model, generator, LocalExecutorConfig(), rollout, trainer, 0, folder, policy
     )

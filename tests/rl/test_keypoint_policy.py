@@ -234,7 +234,7 @@ def test_when_an_observation_is_not_the_arms_expect_an_error(policy: KeypointPol
 
 
 def test_the_value_head_does_not_bend_the_network(policy: KeypointPolicy) -> None:
-    critic = ActorCritic(policy, (8,), per="token")
+    critic = ActorCritic(policy, (8,), per="token", moves_policy=True)
     critic(policy.batch(rows_of(sampled(policy)))).values.sum().backward()
     assert all(weight.grad is None for weight in policy.parameters())
     assert all(weight.grad is not None for weight in critic.value.parameters())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from kalie.core.config import ConfigError
 from kalie.rl.algorithms.archer import ArcherConfig
 from kalie.rl.algorithms.cot_ppo import CoTPPOConfig
 from kalie.rl.algorithms.filtered_bc import FilteredBCConfig
@@ -21,6 +24,7 @@ from kalie.rl.algorithms.sft import SFTConfig
 from kalie.rl.base_policy import WEIGHTS, load_weights
 from kalie.rl.critic import CriticConfig
 from kalie.rl.envs.base import Step
+from kalie.rl.envs.number_line import NumberLineConfig, NumberLineEnv
 from kalie.rl.envs.players import play_many, random_example
 from kalie.rl.learner import Learner, Loss, NotFiniteError, OptimizerConfig
 from kalie.rl.rollout import Finished
@@ -69,6 +73,55 @@ def test_every_trained_weight_moves_and_stays_finite(name: str, warm: Path, tmp_
         assert not torch.equal(weight, before[key]), key
 
 
+def test_the_divergence_is_from_the_policy_at_the_start(warm: Path, tmp_path: Path) -> None:
+    running = job(SMALL["cot_ppo_turns"], tmp_path, weights=warm, updates=1)
+    algorithm = running.algorithm
+    algorithm.collect(0)
+    # Nothing has moved: the policy that sampled is the reference.
+    for sample in algorithm._samples:
+        np.testing.assert_allclose(
+            sample.values["reference_log_prob"], sample.values["old_log_prob"], atol=1e-5
+        )
+    assert abs(float(algorithm._loss(algorithm._samples).metrics["kl"].detach())) < 1e-9
+    algorithm.update(0)
+    algorithm.collect(1)
+    assert any(
+        np.abs(sample.values["reference_log_prob"] - sample.values["old_log_prob"]).max() > 1e-3
+        for sample in algorithm._samples
+    )
+
+
+def test_demonstrations_longer_than_the_policy_may_speak_are_refused(tmp_path: Path) -> None:
+    running = job(
+        SFTConfig(episodes=2),
+        tmp_path,
+        make_env=partial(NumberLineEnv, NumberLineConfig(rendering="text")),
+        max_new_tokens=20,
+    )
+    with pytest.raises(
+        ConfigError, match=r"generator\.max_new_tokens=20: a demonstrated response has \d+ tokens"
+    ):
+        running.train()
+
+
+def test_the_value_leaves_the_policy_alone_unless_it_is_to_move_it(warm: Path, tmp_path: Path) -> None:
+    moved = {}
+    for moves in (False, True):
+        # Nothing is paid, so the policy has nothing to learn; the value's error is all there is.
+        config = CoTPPOConfig(turns=18, epochs=1, value_clip=0.0, value_moves_policy=moves, optimizer=FAST)
+        running = job(config, tmp_path / str(moves), weights=warm, updates=1)
+        running.algorithm.collect(0)
+        running.algorithm._samples = [
+            replace(sample, values={**sample.values, "advantage": 0 * sample.values["advantage"]})
+            for sample in running.algorithm._samples
+        ]
+        before = running.weights()
+        running.algorithm.update(0)
+        after = running.weights()
+        moved[moves] = any(not torch.equal(after[name], before[name]) for name in before)
+    assert moved == {False: False, True: True}
+
+
 @pytest.mark.parametrize("name", ["ppo", "cot_ppo"])
 def test_the_ratio_is_1_before_the_first_step_though_prompts_change(
     name: str, warm: Path, tmp_path: Path
@@ -90,7 +143,15 @@ LEARNERS: dict[str, tuple[Any, int]] = {
     # Nothing is discounted between the tokens of an answer, so that its letter earns what its end token does.
     "ppo": (PPOConfig(episodes=32, optimizer=FAST), 60),
     "cot_ppo": (
-        CoTPPOConfig(turns=0, episodes=32, gamma=0.0, clip=0.2, step_turns=64, optimizer=FAST),
+        CoTPPOConfig(
+            turns=0,
+            episodes=32,
+            gamma=0.0,
+            clip=0.2,
+            step_turns=64,
+            value_moves_policy=True,
+            optimizer=FAST,
+        ),
         35,
     ),
     "filtered_bc": (
