@@ -1,6 +1,6 @@
 """How many episodes each algorithm needs for the return that another ends with.
 
-    python benchmarks/sample_efficiency.py archer='outputs/train/archer_*' ppo='outputs/train/ppo_*' [--name NAME]
+    python benchmarks/sample_efficiency.py archer='outputs/train/archer_*' ppo='outputs/train/ppo_*'
     kalie report run=outputs/sample_efficiency/latest document=docs/results.md name=sample_efficiency
 
 Every NAME=PATTERN is an algorithm with its runs of `kalie train`, one of each seed, all evaluated after the

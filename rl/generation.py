@@ -38,7 +38,7 @@ class SamplingConfig:
     """
 
     slots: int = 32
-    max_new_tokens: int = 128
+    max_new_tokens: int = 384
     temperature: float = 1.0
 
     def __post_init__(self) -> None:

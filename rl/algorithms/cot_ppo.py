@@ -73,7 +73,7 @@ class CoTPPOConfig:
     drop_unclipped_above: float = 0.0
     value_coefficient: float = 0.5
     entropy_coefficient: float = 0.0
-    kl_coefficient: float = 0.0
+    kl_coefficient: float = 0.1
     epochs: int = 4
     step_turns: int = 128
     micro_turns: int = 128

@@ -49,7 +49,7 @@ TINY = [
     "model.window=1",
     "trainer.evaluation_episodes=6",
     "trainer.checkpoint_every=1",
-    "generator.max_new_tokens=40",
+    "generator.max_new_tokens=48",
     "logger.tensorboard=false",
 ]
 TINY_VLM = [
@@ -226,6 +226,11 @@ def test_the_same_command_finds_its_finished_run_and_eval_measures_it(
     assert {row["player"] for row in rows} == {"agent", "random", "expert"}
     (expert,) = [row for row in rows if row["player"] == "expert" and row["metric"] == "success"]
     assert expert["value"] == 1.0
+    further = [*command, f"model.weights={run / 'model'}", "warm_start.when=never", "run.name=further"]
+    assert main(further) == 0
+    assert main(["eval", "run=outputs/train/further", "episodes=4", "device=cpu"]) == 0
+    rows = json.loads((tmp_path / "outputs/eval/latest/summary.json").read_text())["rows"]
+    assert {row["player"] for row in rows} == {"agent", "start", "random", "expert"}
     assert main(["eval", "run=nowhere"]) == 2
     assert "no run of kalie train" in capsys.readouterr().err
     assert main(["eval", f"run={run}", "split=test"]) == 2
