@@ -216,7 +216,8 @@ def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        # A copy: memory that NumPy has seen can never be divided among processes again (trainer=fsdp).
+        digest.update(tensor.reshape(-1).view(torch.uint8).clone().numpy().data)
     return digest.hexdigest()
 
 

@@ -331,3 +331,10 @@ def test_the_module_never_unpickles() -> None:
     source = Path(module.__file__).read_text()
     assert "torch.load" not in source
     assert "import pickle" not in source
+
+
+def test_saving_leaves_tensors_that_can_still_be_divided_among_processes(tmp_path: Path) -> None:
+    """Memory that NumPy shares cannot be resized, as FSDP does when it keeps only its part."""
+    tensors = {"weight": torch.randn(4, 3), "half": torch.randn(5).bfloat16()}
+    save_tensors(tmp_path / "weights.safetensors", tensors)
+    assert all(tensor.untyped_storage().resizable() for tensor in tensors.values())
