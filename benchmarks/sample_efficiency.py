@@ -121,8 +121,9 @@ def add_rows(run: Run, known: Mapping[str, Curves], last: int) -> None:
     for name in others:
         level = float(known[name].final(last).mean())
         needed, own = known[first].episodes_to(level), known[name].episodes_to(level)
-        if needed:
+        if needed is not None:
             run.add_row("episodes_to", needed, algorithm=first, level_of=name)
+        if needed:  # 0 where the start was as good already
             run.add_row("factor", float(known[name].episodes[-1]) / needed, algorithm=first, level_of=name)
             if own is not None:
                 run.add_row("factor_first", own / needed, algorithm=first, level_of=name)

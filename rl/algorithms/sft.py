@@ -109,7 +109,8 @@ def check_lengths(finished: Sequence[Finished], limit: int) -> None:
     Raises:
         ConfigError: a response is longer.
     """
-    longest = max(len(turn.response_ids) for item in finished for turn in item.trajectory.turns)
+    turns = (turn for item in finished for turn in item.trajectory.turns)
+    longest = max((len(turn.response_ids) for turn in turns), default=0)
     if longest > limit:
         raise ConfigError(
             f"generator.max_new_tokens={limit}: a demonstrated response has {longest} tokens, so the policy "
