@@ -6,7 +6,7 @@ import copy
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from transformers import AutoModel, BertConfig, PreTrainedModel
 from ..core.ranges import at_least
 from .base_policy import BasePolicy, Scores
 from .batches import Row, TokenBatch
+from .policy import Policy
 from .prompts import Ids
 
 IdsLike = Sequence[Ids]
@@ -78,15 +79,19 @@ class ActorCritic(nn.Module):
         return len(row.spans) if self._per == "turn" else sum(end - start for start, end in row.spans)
 
 
+POLICY = "policy"
+
+
 @dataclass(frozen=True)
 class CriticConfig:
     """The encoder of an utterance critic.
 
     Attributes:
-        source: an encoder on the Hugging Face hub whose tokens are the policy's; empty for a small one, made
-            here, with the policy's own tokens.
-        hidden: width of that one.
-        layers: of that one.
+        source: "policy" for a copy of the policy's network as it is when the critic is made, which has learnt
+            to read the game; an encoder on the Hugging Face hub whose tokens are the policy's; or empty for
+            a small one, made here, with the policy's own tokens.
+        hidden: width of the small one.
+        layers: of the small one.
         heads: of its attention.
         max_tokens: an utterance or history longer than this loses its beginning.
     """
@@ -115,29 +120,92 @@ class UtteranceValues(NamedTuple):
         return self.q.min(dim=0).values - self.v.min(dim=0).values
 
 
+class Encoded(NamedTuple):
+    """Hidden states of B states and, where there are any, of utterances in them; (B, width), float32."""
+
+    states: Tensor
+    utterances: Tensor | None
+
+
+class ApartEncoder(nn.Module):
+    """States and utterances as separate texts, by their first tokens' hidden states (ArCHer's own way).
+
+    Args:
+        network: ids and a mask to hidden states, with attention both ways.
+        pad: id of the padding token.
+        limit: a longer sequence loses its beginning.
+    """
+
+    def __init__(self, network: nn.Module, pad: int, limit: int) -> None:
+        super().__init__()
+        self.network: Any = network
+        self._pad, self._limit = pad, limit
+
+    def forward(self, states: IdsLike, utterances: IdsLike | None) -> Encoded:
+        """Encode; see `UtteranceCritic.forward`."""
+        return Encoded(self._first(states), None if utterances is None else self._first(utterances))
+
+    def _first(self, sequences: IdsLike) -> Tensor:
+        cut = [ids[-self._limit :] for ids in sequences]
+        ids, lengths = padded(cut, self._pad)
+        mask = torch.arange(ids.shape[1]) < lengths[:, None]
+        device = self.network.device
+        out = self.network(input_ids=ids.to(device), attention_mask=mask.long().to(device))
+        return out.last_hidden_state[:, 0].float()
+
+
+class TogetherEncoder(nn.Module):
+    """An utterance after its state, as the policy reads them: each by its last token's hidden state.
+
+    Args:
+        network: ids to hidden states, with attention to what came before.
+        pad: id of the padding token.
+        limit: a longer history loses its beginning.
+    """
+
+    def __init__(self, network: nn.Module, pad: int, limit: int) -> None:
+        super().__init__()
+        self.network: Any = network
+        self._pad, self._limit = pad, limit
+
+    def forward(self, states: IdsLike, utterances: IdsLike | None) -> Encoded:
+        """Encode; see `UtteranceCritic.forward`."""
+        cut = [ids[-self._limit :] for ids in states]
+        whole = (
+            cut if utterances is None else [np.append(*both) for both in zip(cut, utterances, strict=True)]
+        )
+        ids, lengths = padded(whole, self._pad)
+        # Padding comes last, and nothing looks ahead: no mask is needed.
+        hidden = self.network(
+            input_ids=ids.to(self.network.device), use_cache=False
+        ).last_hidden_state.float()
+        rows = torch.arange(len(cut))
+        ends = torch.tensor([len(ids) for ids in cut])
+        return Encoded(hidden[rows, ends - 1], None if utterances is None else hidden[rows, lengths - 1])
+
+
+def padded(sequences: IdsLike, pad: int) -> tuple[Tensor, Tensor]:
+    """Ids (B, T) with padding on the right, and lengths (B,)."""
+    tensors = [torch.from_numpy(np.ascontiguousarray(ids)) for ids in sequences]
+    lengths = torch.tensor([len(ids) for ids in tensors])
+    return pad_sequence(tensors, batch_first=True, padding_value=pad), lengths
+
+
 class UtteranceCritic(nn.Module):
     """The twin critic of ArCHer: one encoder; heads Q1, Q2 on state and utterance, V1, V2 on the state.
 
-    States and utterances are encoded apart; heads are Linear-ReLU-Linear-ReLU-Linear of the encoder's width.
+    Heads are Linear-ReLU-Linear-ReLU-Linear of the encoder's width.
 
     Args:
-        config: the encoder.
-        vocabulary: number of token ids.
-        pad: id of the padding token.
-        seed: of its weights.
+        encoder: of states and utterances.
+        width: of what it returns.
     """
 
-    def __init__(self, config: CriticConfig, vocabulary: int, pad: int, seed: int) -> None:
+    def __init__(self, encoder: ApartEncoder | TogetherEncoder, width: int) -> None:
         super().__init__()
-        self._pad = pad
-        self._limit = config.max_tokens
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            encoder = _encoder(config, vocabulary, pad)
-            self.encoder = encoder
-            width = int(encoder.config.hidden_size)
-            self.q_heads = nn.ModuleList(mlp([2 * width, width, width, 1]) for _ in range(2))
-            self.v_heads = nn.ModuleList(mlp([width, width, width, 1]) for _ in range(2))
+        self.encoder: Any = encoder
+        self.q_heads = nn.ModuleList(mlp([2 * width, width, width, 1]) for _ in range(2))
+        self.v_heads = nn.ModuleList(mlp([width, width, width, 1]) for _ in range(2))
 
     def forward(self, states: IdsLike, utterances: IdsLike | None) -> UtteranceValues:
         """Values of B states and, if given, of B utterances in them.
@@ -146,25 +214,37 @@ class UtteranceCritic(nn.Module):
             states: token ids of each history, (P,) int64.
             utterances: token ids of each utterance; None leaves `q` empty.
         """
-        state = self._encode(states)
-        v = torch.stack([head(state).squeeze(-1) for head in self.v_heads])
-        if utterances is None:
+        encoded: Encoded = self.encoder(states, utterances)
+        v = torch.stack([head(encoded.states).squeeze(-1) for head in self.v_heads])
+        if encoded.utterances is None:
             return UtteranceValues(v.new_zeros(2, 0), v)
-        both = torch.cat([state, self._encode(utterances)], dim=-1)
+        both = torch.cat([encoded.states, encoded.utterances], dim=-1)
         return UtteranceValues(torch.stack([head(both).squeeze(-1) for head in self.q_heads]), v)
 
-    def _encode(self, sequences: IdsLike) -> Tensor:
-        """The hidden state of the first token, (B, hidden); long sequences lose their beginning."""
-        device = self.q_heads[0][0].weight.device  # pyright: ignore[reportIndexIssue]  an mlp
-        cut = [torch.from_numpy(np.ascontiguousarray(ids[-self._limit :])) for ids in sequences]
-        lengths = torch.tensor([len(ids) for ids in cut])
-        ids = pad_sequence(cut, batch_first=True, padding_value=self._pad)
-        mask = torch.arange(ids.shape[1]) < lengths[:, None]
-        out = self.encoder(input_ids=ids.to(device), attention_mask=mask.long().to(device))
-        return out.last_hidden_state[:, 0]
+
+def make_critic(config: CriticConfig, policy: Policy, seed: int) -> UtteranceCritic:
+    """The critic of a config, on the policy's device.
+
+    Args:
+        config: of its encoder.
+        policy: whose tokens it reads, and whose network it copies where the config says so.
+        seed: of the weights that are drawn.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if config.source == POLICY:
+            network: Any = copy.deepcopy(policy.backbone)
+            critic = UtteranceCritic(
+                TogetherEncoder(network, policy.pad, config.max_tokens), policy.hidden_size
+            )
+        else:
+            network = _bidirectional(config, len(policy.tokenizer), policy.pad)
+            width = int(network.config.hidden_size)
+            critic = UtteranceCritic(ApartEncoder(network, policy.pad, config.max_tokens), width)
+    return critic.to(policy.device)
 
 
-def _encoder(config: CriticConfig, vocabulary: int, pad: int) -> PreTrainedModel:
+def _bidirectional(config: CriticConfig, vocabulary: int, pad: int) -> PreTrainedModel:
     if config.source:
         return AutoModel.from_pretrained(config.source, use_safetensors=True)
     made = BertConfig(

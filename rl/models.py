@@ -95,6 +95,7 @@ class TinyLMConfig(AgentModelConfig):
         layers: of the text model.
         heads: of attention.
         max_positions: longest context, tokens.
+        words: of the task, which are one token each beside the common ones; others are spelt.
     """
 
     window: int = 1
@@ -102,6 +103,7 @@ class TinyLMConfig(AgentModelConfig):
     layers: int = 2
     heads: int = 4
     max_positions: int = 8192
+    words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -276,7 +278,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         OSError: it is not here.
     """
     if isinstance(config, TinyLMConfig):
-        return tiny_tokenizer()
+        return tiny_tokenizer(config.words)
     if isinstance(config, KeypointPolicyConfig):
         raise FileNotFoundError("the tokens of a keypoint model are no words")
     folder = config.cache if isinstance(config, SmolLM2Config) else config.source
@@ -289,7 +291,7 @@ def _base(config: LanguageConfig) -> Language:
     if isinstance(config, TinyVLMConfig):
         return _tiny_vlm(config)
     if isinstance(config, TinyLMConfig):
-        tokenizer = tiny_tokenizer()
+        tokenizer = tiny_tokenizer(config.words)
         auto: Any = AutoModelForCausalLM
         return Language(auto.from_config(_llama(config, tokenizer)), tokenizer, None)
     if isinstance(config, SmolLM2Config):
@@ -317,7 +319,7 @@ def _llama(config: TinyLMConfig, tokenizer: Any) -> LlamaConfig:  # noqa: ANN401
 
 
 def _tiny_vlm(config: TinyVLMConfig) -> Language:
-    tokenizer = tiny_tokenizer()
+    tokenizer = tiny_tokenizer(config.words)
     image_token = int(tokenizer.convert_tokens_to_ids(IMAGE))  # pyright: ignore[reportArgumentType]  one id
     vision = {
         "hidden_size": config.hidden,

@@ -21,7 +21,7 @@ from .algorithms.reinforce import Reinforce, ReinforceConfig
 from .algorithms.sft import SFT, SFTConfig
 from .base_policy import BasePolicy
 from .collect import Collected, Collector
-from .critic import ActorCritic, CriticConfig, UtteranceCritic
+from .critic import ActorCritic, CriticConfig, make_critic
 from .envs.base import EnvConfig
 from .envs.manipulation_config import ManipulationConfig
 from .envs.registry import ENVS, make_env
@@ -250,8 +250,7 @@ def load_valuer(algorithm: AlgorithmConfig, policy: BasePolicy, path: Path) -> V
 
 
 def _utterance_valuer(config: CriticConfig, policy: BasePolicy, micro_turns: int) -> UtteranceValuer:
-    critic = UtteranceCritic(config, len(language_of(policy).tokenizer), policy.pad, seed=0)
-    return UtteranceValuer(critic.to(policy.device), policy, micro_turns)
+    return UtteranceValuer(make_critic(config, language_of(policy), seed=0), policy, micro_turns)
 
 
 class _Evaluator:

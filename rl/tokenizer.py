@@ -6,6 +6,8 @@ exactly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import Unigram
 from transformers import PreTrainedTokenizerFast
@@ -50,17 +52,21 @@ thought thoughts three tidy time times to too top total towel toward treasure tr
 unplug until up use used user using value valid wall want was water way wear west what when where which
 white will win with wood word words work world write wrong yes yellow yet you your zero
 """
-"""What the prompts of the environments are made of; any other word is spelt."""
+"""What the environments' prompts are made of; others are spelt, unless the model's config names them."""
 
 _SPELT, _WHOLE = -10.0, -5.0
 """Log-probabilities: a word as one token always beats its letters."""
 
 
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer with its chat template; text is never changed by the round trip through ids."""
+def tiny_tokenizer(further: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """The tokenizer with its chat template; text is never changed by the round trip through ids.
+
+    Args:
+        further: words that are kept whole beside `WORDS`.
+    """
     pieces = [(token, 0.0) for token in SPECIAL]
     pieces += [(byte, _SPELT) for byte in sorted(pre_tokenizers.ByteLevel.alphabet())]
-    words = [form for word in WORDS.split() for form in _forms(word) if len(form) > 1]
+    words = [form for word in [*WORDS.split(), *further] for form in _forms(word) if len(form) > 1]
     pieces += [(word, _WHOLE) for word in dict.fromkeys(words)]
     tokenizer = Tokenizer(Unigram(pieces, unk_id=0, byte_fallback=False))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

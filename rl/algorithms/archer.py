@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ...core.ranges import at_least, within
 from ..algorithm import Tools
 from ..batches import TokenBatch
-from ..critic import CriticConfig, UtteranceCritic, UtteranceValues, mlp, polyak, target_of
+from ..critic import CriticConfig, UtteranceValues, make_critic, mlp, polyak, target_of
 from ..generation import Capability, make_generator, respond_all
 from ..learner import Learner, Loss, OptimizerConfig, mean_metrics
 from ..policy import Policy, Scores
@@ -47,6 +47,8 @@ class ArcherConfig:
         gamma: discount per turn.
         tau: how far the target critic moves towards the critic after each of its steps.
         cap_is_terminal: whether values are not bootstrapped past a limit on turns either (published: true).
+        center: whether the mean of a forward pass's advantages is taken off them (published: no). While the
+            critic learns, what its advantages have in common is its error rather than the actor's merit.
         token_baseline: whether a head on the actor's hidden states predicts the advantage, and is taken off.
         critic: its encoder.
         critic_optimizer: how its weights are moved.
@@ -63,6 +65,7 @@ class ArcherConfig:
     gamma: float = 0.95
     tau: float = 0.1
     cap_is_terminal: bool = False
+    center: bool = False
     token_baseline: bool = False
     critic: CriticConfig = field(default_factory=CriticConfig)
     critic_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1e-3))
@@ -171,8 +174,7 @@ class Archer:
         self._config = config
         self._tools = tools
         policy = tools.language
-        critic = UtteranceCritic(config.critic, len(policy.tokenizer), policy.pad, tools.seed)
-        self.critic = critic.to(policy.device)
+        self.critic = make_critic(config.critic, policy, tools.seed)
         self.target = target_of(self.critic)
         self.valuer = UtteranceValuer(self.target, policy, config.micro_turns)
         self._critic_learner = Learner(self.critic, config.critic_optimizer, tools.accelerator)
@@ -245,9 +247,10 @@ class Archer:
         prompts = [shown_prompt(one.trajectory, one.index, window) for one, _ in part]
         fresh = self._fresh(prompts, part)
         advantages = self.advantages(prompts, fresh)
+        followed = advantages - advantages.mean() if config.center else advantages
         batch = tools.policy.batch([response_row(p, ids) for p, ids in zip(prompts, fresh, strict=True)])
         scores, baseline = self._learner.module(batch, tools.temperature)
-        out = actor_loss(scores.log_probs, batch, advantages, baseline if config.token_baseline else None)
+        out = actor_loss(scores.log_probs, batch, followed, baseline if config.token_baseline else None)
         metrics = {
             "entropy": scores.entropy.mean(),
             "advantage": advantages.mean(),

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...core.ranges import above, at_least, within
 from ..algorithm import Tools
 from ..batches import TokenBatch
-from ..critic import CriticConfig, UtteranceCritic, UtteranceValues, polyak, target_of
+from ..critic import CriticConfig, UtteranceValues, make_critic, polyak, target_of
 from ..generation import Capability
 from ..learner import Learner, Loss, OptimizerConfig, mean_metrics
 from ..policy import Scores
@@ -129,8 +129,7 @@ class OfflineArcher:
         self._config = config
         self._tools = tools
         policy = tools.language
-        critic = UtteranceCritic(config.critic, len(policy.tokenizer), policy.pad, tools.seed)
-        self.critic = critic.to(policy.device)
+        self.critic = make_critic(config.critic, policy, tools.seed)
         self.target = target_of(self.critic)
         self.valuer = UtteranceValuer(self.target, policy, config.micro_turns)
         self._critic_learner = Learner(self.critic, config.critic_optimizer, tools.accelerator)

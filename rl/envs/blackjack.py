@@ -14,7 +14,7 @@ import numpy as np
 
 from ..types import Json
 from .base import AgentEnv, Outcome
-from .blackjack_values import Hand, best_policy, dealt
+from .blackjack_values import Hand, best_policy
 from .drawing import BLACK, WHITE, Colour, Picture, blank, fill, write
 from .players import Player
 from .points import FELT, RANKS, card_value
@@ -44,6 +44,7 @@ class BlackjackEnv(RenderedGame):
         '"hit" draws a card, "stand" ends the game.'
     )
     fields: ClassVar[Mapping[str, str]] = {
+        "cards": "list of your cards",
         "dealer": "value of the dealer's card, A is 1",
         "player": "your sum",
         "usable_ace": "true if an A of yours counts 11",
@@ -91,8 +92,9 @@ class BlackjackEnv(RenderedGame):
         return {"player": _written(self.player), "dealer": _written(self.dealer)}
 
     def truth(self) -> Mapping[str, Json]:
-        """The dealer's card, the player's sum, and whether an ace counts 11."""
+        """The player's cards, the dealer's card, the player's sum, and whether an ace counts 11."""
         return {
+            "cards": _written(self.player),
             "dealer": card_value(self.dealer[0]),
             "player": self.hand.total,
             "usable_ace": self.hand.usable_ace,
@@ -143,7 +145,7 @@ def blackjack(env: AgentEnv) -> BlackjackEnv:
 
 
 class _Seen(NamedTuple):
-    hand: Hand
+    player: tuple[int, ...]
     dealer: int
 
 
@@ -153,33 +155,36 @@ def demonstrator(
     """A player who answers as a warm start should: states the hands, then plays the optimum for what it read.
 
     Args:
-        misread: share of answers in which the player's hand or the dealer's card is read wrong, and believed.
+        misread: share of answers in which one card (player or dealer) is read wrong, and believed.
         misjudge: share of answers with the other action.
         objective: most wins, or the highest mean return.
     """
 
     def respond(env: AgentEnv, rng: np.random.Generator) -> str:
         game = blackjack(env)
-        seen = _Seen(game.hand, card_value(game.dealer[0]))
+        seen = _Seen(tuple(game.player), game.dealer[0])
         if rng.random() < misread:
             seen = _misread(seen, rng)
-        hit = best_policy(objective)(seen.hand, seen.dealer) > 0.5
+        hand, dealer = hand_of(seen.player), card_value(seen.dealer)
+        hit = hand.total <= 21 and best_policy(objective)(hand, dealer) > 0.5
         if rng.random() < misjudge:
             hit = not hit
-        soft = "soft " if seen.hand.usable_ace else ""
-        thoughts = f"{soft}{seen.hand.total} against {seen.dealer}, {'another card' if hit else 'enough'}"
-        stated: dict[str, Json] = {"dealer": seen.dealer, "player": seen.hand.total}
-        stated["usable_ace"] = seen.hand.usable_ace
+        soft = "soft " if hand.usable_ace else ""
+        thoughts = f"{soft}{hand.total} against {dealer}, {'another card' if hit else 'enough'}"
+        # The cards come first: to add up what was read is easier than to read a sum off the picture.
+        stated: dict[str, Json] = {"cards": _written(seen.player), "dealer": dealer}
+        stated |= {"player": hand.total, "usable_ace": hand.usable_ace}
         return game.answer("hit" if hit else "stand", stated, thoughts)
 
     return respond
 
 
 def _misread(seen: _Seen, rng: np.random.Generator) -> _Seen:
+    rank = int(rng.integers(1, 14))
     if rng.random() < 0.5:
-        return _Seen(seen.hand, card_value(int(rng.integers(1, 14))))
-    hands = tuple(dealt())
-    return _Seen(hands[int(rng.integers(len(hands)))], seen.dealer)
+        return _Seen(seen.player, rank)
+    place = int(rng.integers(len(seen.player)))
+    return _Seen((*seen.player[:place], rank, *seen.player[place + 1 :]), seen.dealer)
 
 
 expert: Player = demonstrator()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from kalie.rl.algorithms.archer_offline import (
 )
 from kalie.rl.algorithms.best_of_n import BestOfN, BestOfNConfig, best
 from kalie.rl.batches import Row, collate
-from kalie.rl.critic import CriticConfig, UtteranceCritic, UtteranceValues, polyak, target_of
+from kalie.rl.critic import POLICY, CriticConfig, UtteranceValues, make_critic, polyak, target_of
 from kalie.rl.decoder import SlotDecoder
 from kalie.rl.generation import respond_all
 from kalie.rl.learner import OptimizerConfig
@@ -31,7 +32,7 @@ from kalie.rl.types import Observation
 
 from .letters import LettersEnv, asks
 from .tabular import N, TableEnv, exact_values, letter_ids, say_letters_alone
-from .training import job, speaks
+from .training import MODEL, job, speaks
 
 BATCH = collate([Row(np.arange(6), (), ((2, 4),)), Row(np.arange(9), (), ((1, 2), (5, 8)))], 0, None)
 SMALL = ArcherConfig(
@@ -101,8 +102,10 @@ def test_the_target_moves_by_tau_and_starts_equal() -> None:
     assert not target.weight.requires_grad
 
 
-def test_values_do_not_depend_on_padding_and_long_histories_lose_their_beginning() -> None:
-    critic = UtteranceCritic(CriticConfig(hidden=16, layers=1, heads=2, max_tokens=8), 50, 0, 0)
+@pytest.mark.parametrize("source", ["", POLICY])
+def test_values_do_not_depend_on_padding_and_long_histories_lose_their_beginning(source: str) -> None:
+    policy = Policy.load(MODEL, 0)
+    critic = make_critic(CriticConfig(source, hidden=16, layers=1, heads=2, max_tokens=8), policy, 0)
     rng = np.random.default_rng(0)
     states = [rng.integers(1, 50, n) for n in (3, 8, 30)]
     utterances = [rng.integers(1, 50, n) for n in (2, 5, 1)]
@@ -114,6 +117,34 @@ def test_values_do_not_depend_on_padding_and_long_histories_lose_their_beginning
         cut = critic([states[2][-8:]], None)
     torch.testing.assert_close(together.v[:, 2], cut.v[:, 0], atol=1e-6, rtol=0)
     assert not torch.equal(together.q[0], together.q[1])
+
+
+def test_a_critic_on_the_policys_network_starts_as_its_copy_and_learns_apart_from_it(
+    warm: Path, tmp_path: Path
+) -> None:
+    config = replace(SMALL, critic=CriticConfig(POLICY))
+    running = job(config, tmp_path, weights=warm, updates=1)
+    before = running.weights()
+    copied = dict(running.algorithm.critic.encoder.network.named_parameters())
+    own = dict(language_of(running.policy).backbone.named_parameters())
+    assert copied.keys() == own.keys()
+    assert all(torch.equal(copied[name], own[name]) for name in own)
+    running.train()
+    assert all(torch.equal(weight, before[key]) for key, weight in running.weights().items())
+    assert all(not torch.equal(copied[name], own[name]) for name in own)
+
+
+@pytest.mark.parametrize("center", [False, True])
+def test_centred_advantages_leave_what_all_have_in_common_out_of_the_actors_gradient(
+    center: bool, warm: Path, tmp_path: Path
+) -> None:
+    running = job(replace(SMALL, center=center, token_baseline=False, micro_turns=8), tmp_path, weights=warm)
+    running.algorithm.collect(0)
+    running.algorithm.advantages = lambda prompts, utterances: torch.full((len(prompts),), 3.0)
+    before = running.weights()
+    running.algorithm._actor_step(np.random.default_rng(0))
+    moved = any(not torch.equal(weight, before[key]) for key, weight in running.weights().items())
+    assert moved is not center
 
 
 def test_experience_follows_turns_and_bootstraps_cut_ends_alone(warm: Path, tmp_path: Path) -> None:
