@@ -93,7 +93,7 @@ class CriticConfig:
         hidden: width of the small one.
         layers: of the small one.
         heads: of its attention.
-        max_tokens: an utterance or history longer than this loses its beginning.
+        max_tokens: a history longer than this loses its beginning.
     """
 
     source: str = ""
@@ -127,19 +127,30 @@ class Encoded(NamedTuple):
     utterances: Tensor | None
 
 
-class ApartEncoder(nn.Module):
-    """States and utterances as separate texts, by their first tokens' hidden states (ArCHer's own way).
+class Encoder(nn.Module):
+    """Histories and utterances to hidden states.
 
     Args:
-        network: ids and a mask to hidden states, with attention both ways.
+        network: ids to hidden states.
         pad: id of the padding token.
-        limit: a longer sequence loses its beginning.
+        limit: a longer history loses its beginning.
     """
 
     def __init__(self, network: nn.Module, pad: int, limit: int) -> None:
         super().__init__()
         self.network: Any = network
         self._pad, self._limit = pad, limit
+
+    def forward(self, states: IdsLike, utterances: IdsLike | None) -> Encoded:
+        """Encode; see `UtteranceCritic.forward`."""
+        raise NotImplementedError
+
+
+class ApartEncoder(Encoder):
+    """States and utterances as separate texts, by their first tokens' hidden states (ArCHer's own way).
+
+    The network attends both ways; an utterance longer than the limit loses its beginning, too.
+    """
 
     def forward(self, states: IdsLike, utterances: IdsLike | None) -> Encoded:
         """Encode; see `UtteranceCritic.forward`."""
@@ -154,34 +165,24 @@ class ApartEncoder(nn.Module):
         return out.last_hidden_state[:, 0].float()
 
 
-class TogetherEncoder(nn.Module):
+class TogetherEncoder(Encoder):
     """An utterance after its state, as the policy reads them: each by its last token's hidden state.
 
-    Args:
-        network: ids to hidden states, with attention to what came before.
-        pad: id of the padding token.
-        limit: a longer history loses its beginning.
+    The network attends to what came before.
     """
-
-    def __init__(self, network: nn.Module, pad: int, limit: int) -> None:
-        super().__init__()
-        self.network: Any = network
-        self._pad, self._limit = pad, limit
 
     def forward(self, states: IdsLike, utterances: IdsLike | None) -> Encoded:
         """Encode; see `UtteranceCritic.forward`."""
-        cut = [ids[-self._limit :] for ids in states]
-        whole = (
-            cut if utterances is None else [np.append(*both) for both in zip(cut, utterances, strict=True)]
-        )
-        ids, lengths = padded(whole, self._pad)
+        rows = [ids[-self._limit :] for ids in states]
+        ends = [len(ids) for ids in rows]
+        if utterances is not None:
+            rows = [np.append(state, utterance) for state, utterance in zip(rows, utterances, strict=True)]
+        ids, lengths = padded(rows, self._pad)
         # Padding comes last, and nothing looks ahead: no mask is needed.
-        hidden = self.network(
-            input_ids=ids.to(self.network.device), use_cache=False
-        ).last_hidden_state.float()
-        rows = torch.arange(len(cut))
-        ends = torch.tensor([len(ids) for ids in cut])
-        return Encoded(hidden[rows, ends - 1], None if utterances is None else hidden[rows, lengths - 1])
+        out = self.network(input_ids=ids.to(self.network.device), use_cache=False)
+        hidden, each = out.last_hidden_state.float(), torch.arange(len(rows))
+        after = hidden[each, lengths - 1]
+        return Encoded(hidden[each, torch.tensor(ends) - 1], None if utterances is None else after)
 
 
 def padded(sequences: IdsLike, pad: int) -> tuple[Tensor, Tensor]:
@@ -201,7 +202,7 @@ class UtteranceCritic(nn.Module):
         width: of what it returns.
     """
 
-    def __init__(self, encoder: ApartEncoder | TogetherEncoder, width: int) -> None:
+    def __init__(self, encoder: Encoder, width: int) -> None:
         super().__init__()
         self.encoder: Any = encoder
         self.q_heads = nn.ModuleList(mlp([2 * width, width, width, 1]) for _ in range(2))
@@ -234,13 +235,11 @@ def make_critic(config: CriticConfig, policy: Policy, seed: int) -> UtteranceCri
         torch.manual_seed(seed)
         if config.source == POLICY:
             network: Any = copy.deepcopy(policy.backbone)
-            critic = UtteranceCritic(
-                TogetherEncoder(network, policy.pad, config.max_tokens), policy.hidden_size
-            )
+            encoder, width = TogetherEncoder(network, policy.pad, config.max_tokens), policy.hidden_size
         else:
             network = _bidirectional(config, len(policy.tokenizer), policy.pad)
-            width = int(network.config.hidden_size)
-            critic = UtteranceCritic(ApartEncoder(network, policy.pad, config.max_tokens), width)
+            encoder, width = ApartEncoder(network, policy.pad, config.max_tokens), network.config.hidden_size
+        critic = UtteranceCritic(encoder, width)
     return critic.to(policy.device)
 
 

@@ -155,7 +155,7 @@ def demonstrator(
     """A player who answers as a warm start should: states the hands, then plays the optimum for what it read.
 
     Args:
-        misread: share of answers in which one card (player or dealer) is read wrong, and believed.
+        misread: share of answers in which one card, of either hand, is read as any card at all, and believed.
         misjudge: share of answers with the other action.
         objective: most wins, or the highest mean return.
     """
