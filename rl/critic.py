@@ -18,7 +18,7 @@ from ..core.ranges import at_least
 from .base_policy import BasePolicy, Scores
 from .batches import Row, TokenBatch
 from .policy import Policy
-from .prompts import Ids
+from .prompts import Ids, Opening
 
 IdsLike = Sequence[Ids]
 
@@ -166,17 +166,29 @@ class ApartEncoder(Encoder):
 
 
 class TogetherEncoder(Encoder):
-    """An utterance after its state, as the policy reads them: each by its last token's hidden state.
+    """An utterance after its state, as the policy reads them, by the hidden states of their ends.
 
-    The network attends to what came before.
+    An utterance ends where the text of the answer to it would begin: a model that has learnt conversations
+    expects an answer there. The network attends to what came before.
+
+    Args:
+        network: ids to hidden states.
+        pad: id of the padding token.
+        limit: a longer history loses its beginning.
+        opening: what stands between an utterance and the answer to it.
     """
+
+    def __init__(self, network: nn.Module, pad: int, limit: int, opening: Opening) -> None:
+        super().__init__(network, pad, limit)
+        self._opening = opening
 
     def forward(self, states: IdsLike, utterances: IdsLike | None) -> Encoded:
         """Encode; see `UtteranceCritic.forward`."""
         rows = [ids[-self._limit :] for ids in states]
         ends = [len(ids) for ids in rows]
         if utterances is not None:
-            rows = [np.append(state, utterance) for state, utterance in zip(rows, utterances, strict=True)]
+            pairs = zip(rows, utterances, strict=True)
+            rows = [np.concatenate([state, said, self._opening.after(said)]).astype(int) for state, said in pairs]
         ids, lengths = padded(rows, self._pad)
         # Padding comes last, and nothing looks ahead: no mask is needed.
         out = self.network(input_ids=ids.to(self.network.device), use_cache=False)
@@ -235,7 +247,9 @@ def make_critic(config: CriticConfig, policy: Policy, seed: int) -> UtteranceCri
         torch.manual_seed(seed)
         if config.source == POLICY:
             network: Any = copy.deepcopy(policy.backbone)
-            encoder, width = TogetherEncoder(network, policy.pad, config.max_tokens), policy.hidden_size
+            width = policy.hidden_size
+            opening = policy.renderer.opening()
+            encoder: Encoder = TogetherEncoder(network, policy.pad, config.max_tokens, opening)
         else:
             network = _bidirectional(config, len(policy.tokenizer), policy.pad)
             encoder, width = ApartEncoder(network, policy.pad, config.max_tokens), network.config.hidden_size

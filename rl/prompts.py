@@ -56,6 +56,23 @@ class _Frame(NamedTuple):
     after: list[int]
 
 
+class Opening(NamedTuple):
+    """What stands between a response and the text of the observation that follows it.
+
+    Attributes:
+        ids: of the chat template, the response's end token among them.
+        end_ids: the tokens that end a response.
+    """
+
+    ids: list[int]
+    end_ids: frozenset[int]
+
+    def after(self, response: Ids) -> list[int]:
+        """The ids that follow a response, which may have ended itself."""
+        ended = len(response) and int(response[-1]) in self.end_ids and self.ids[0] in self.end_ids
+        return self.ids[1:] if ended else self.ids
+
+
 class ChatRenderer:
     """Turns observations into the ids of chat turns.
 
@@ -87,6 +104,10 @@ class ChatRenderer:
         """The ids that follow a response: its end token, unless `ended` with one, and the next turn."""
         ids = self._fill(self._frame("following", observation), observation)
         return ids[1:] if ended and ids[0] in self._end_ids else ids
+
+    def opening(self) -> Opening:
+        """What stands between a response and the text of an observation without images."""
+        return Opening(self._frame("following", Observation("")).before, self._end_ids)
 
     def text_ids(self, text: str) -> list[int]:
         """A text's ids; control tokens written in it are text too."""

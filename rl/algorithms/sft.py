@@ -1,6 +1,9 @@
 """Supervised fine-tuning on demonstrations: the warm start of reinforcement learning.
 
-L = -mean over response tokens of log pi(token | what came before it)
+L = -mean over tokens of log pi(token | what came before it)
+
+The tokens are those of the responses, or of whole conversations after their first prompt: what the environment
+answers is then learnt as well, as language models learn from text before anybody makes agents of them.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,6 +33,8 @@ from ..store import TrajectoryStore
 
 # ------------------------------------------------------------------ config
 
+Learnt = Literal["responses", "conversations"]
+
 
 @dataclass(frozen=True)
 class SFTConfig:
@@ -40,6 +45,8 @@ class SFTConfig:
         episodes: how many it plays.
         misread: share of its answers that read something wrong.
         misjudge: share of its answers that decide wrong.
+        learn: the responses alone, or whole conversations (of models that see no images and whose prompts keep
+            every turn, model.window=0).
         step_turns: of an optimiser step.
         micro_turns: of a forward pass.
         steps: optimiser steps of an update.
@@ -50,6 +57,7 @@ class SFTConfig:
     episodes: int = 500
     misread: float = 0.0
     misjudge: float = 0.0
+    learn: Learnt = "responses"
     step_turns: int = 64
     micro_turns: int = 64
     steps: int = 20
@@ -73,7 +81,7 @@ class CloningLoss(NamedTuple):
 
 
 def cloning_loss(log_probs: Tensor) -> CloningLoss:
-    """-mean log pi over N response tokens.
+    """-mean log pi over N tokens.
 
     Args:
         log_probs: (N,).
@@ -97,6 +105,13 @@ def clone(
 
 
 # ------------------------------------------------------------------ algorithm
+
+
+def with_observations(sample: Sample) -> Sample:
+    """The sample with every span begun where the one before it ends: observations are learnt with responses."""
+    ends = [end for _, end in sample.row.spans]
+    starts = [sample.row.spans[0][0], *ends[:-1]]
+    return Sample(sample.row._replace(spans=tuple(zip(starts, ends, strict=True))), sample.values)
 
 
 def check_lengths(finished: Sequence[Finished], limit: int) -> None:
@@ -126,6 +141,12 @@ class SFT:
     valuer = None
 
     def __init__(self, config: SFTConfig, tools: Tools) -> None:
+        whole = config.learn == "conversations"
+        if whole and (tools.window or tools.job.model.sees):
+            raise ConfigError(
+                "learn=conversations needs model.window=0 and a model that sees no images: other prompts are no "
+                "text that goes on from turn to turn"
+            )
         self._config = config
         self._tools = tools
         self._learner = Learner(tools.policy, config.optimizer, tools.accelerator)
@@ -138,7 +159,9 @@ class SFT:
         finished = self._demonstrations()
         check_lengths(finished, self._tools.job.generator.max_new_tokens)
         for item in finished:
-            self._samples += make_samples(item.trajectory, self._tools.window)
+            samples = make_samples(item.trajectory, self._tools.window)
+            whole = self._config.learn == "conversations"
+            self._samples += [with_observations(sample) for sample in samples] if whole else samples
         metrics = rollout_metrics(finished, Usage(), 1.0)
         names = ("return", "success", "turns", "invalid", "response_tokens")
         return {f"demonstrations/{n}": metrics[f"rollout/{n}"] for n in names}

@@ -138,13 +138,13 @@ class GuessingGame(TurnEnv):
 
     def _answered(self, asked: Asked, response: str) -> Outcome:
         self.asked.append(asked)
-        self._transcript.add(f"{echo(response)} {asked.answer}\n")
+        self._transcript.add(f"{asked.answer}\n", f"{echo(response)} ")
         won = asked.kind == "guess" and asked.answer == YES
         return Outcome(0.0 if won else -1.0, terminated=won or self._ends_here(), success=won)
 
     def refuse(self, response: str, error: str) -> Outcome:
         """Say that it is no question."""
-        self._transcript.add(f"{echo(response)} {INVALID_QUESTION}\n".lstrip())
+        self._transcript.add(f"{INVALID_QUESTION}\n", f"{echo(response)} ".lstrip())
         return Outcome(-1.0, terminated=self._ends_here())
 
     def _ends_here(self) -> bool:

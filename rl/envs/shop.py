@@ -210,8 +210,7 @@ class ShopEnv(TurnEnv):
         return Outcome(reward, terminated=True, success=reward == 1.0)
 
     def _answer(self, response: str, text: str) -> Outcome:
-        before = "\n" if self.config.shown == "whole" else ""
-        self._log.add(f"{before}Action:\n{echo(response)}\nObservation:\n{text}")
+        self._log.add(f"Observation:\n{text}", f"\nAction:\n{echo(response)}\n")
         return Outcome(0.0)
 
     def refuse(self, response: str, error: str) -> Outcome:

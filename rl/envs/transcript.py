@@ -19,23 +19,29 @@ class Transcript:
     """Lines that grow with the turns.
 
     Args:
-        shown: whether observations show all of it, or what the newest turn added: for policies that keep the
-            conversation themselves.
+        shown: whether observations show all of it, or the answer to the newest turn: for policies that keep the
+            conversation themselves, and with it what they said.
     """
 
     def __init__(self, shown: Shown) -> None:
         self.shown: Shown = shown
-        self._parts: list[str] = []
+        self._whole = self._newest = ""
 
     def clear(self, first: str = "") -> None:
         """Begin anew."""
-        self._parts = [first] if first else []
+        self._whole = self._newest = first
 
-    def add(self, part: str) -> None:
-        """What one turn adds."""
-        self._parts.append(part)
+    def add(self, answer: str, said: str = "") -> None:
+        """What one turn adds.
+
+        Args:
+            answer: of the environment.
+            said: by the policy, which the answer follows.
+        """
+        self._whole += said + answer
+        self._newest = answer
 
     @property
     def text(self) -> str:
         """What an observation shows."""
-        return "".join(self._parts if self.shown == "whole" else self._parts[-1:])
+        return self._whole if self.shown == "whole" else self._newest

@@ -119,6 +119,19 @@ def test_values_do_not_depend_on_padding_and_long_histories_lose_their_beginning
     assert not torch.equal(together.q[0], together.q[1])
 
 
+def test_a_critic_on_the_policys_network_reads_an_utterance_where_the_answer_to_it_would_begin() -> None:
+    policy = Policy.load(MODEL, 0)
+    critic = make_critic(CriticConfig(POLICY), policy, 0)
+    state, said = policy.conversation().observe(Observation("a")).ids, np.array([65, policy.end_ids[0]])
+    whole = [*state, *said, *policy.renderer.opening().after(said)]
+    assert len(whole) > len(state) + len(said)
+    with torch.no_grad():
+        hidden = policy.backbone(input_ids=torch.tensor([whole])).last_hidden_state[0]
+        both = torch.cat([hidden[len(state) - 1], hidden[-1]])
+        expected = torch.cat([head(both) for head in critic.q_heads])
+        torch.testing.assert_close(critic([state], [said]).q[:, 0], expected, atol=1e-6, rtol=0)
+
+
 def test_a_critic_on_the_policys_network_starts_as_its_copy_and_learns_apart_from_it(
     warm: Path, tmp_path: Path
 ) -> None:

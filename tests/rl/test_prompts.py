@@ -60,6 +60,17 @@ def test_a_response_without_end_token_is_closed_and_one_with_it_is_not_closed_tw
     assert ids[True].count(end) == 3
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_the_opening_of_an_answer_is_what_follows_a_response_up_to_the_answers_text(
+    policy: Policy, ended: bool
+) -> None:
+    response = np.array([65, *([policy.end_ids[0]] if ended else [])])
+    following = policy.renderer.following(Observation("yes"), ended)
+    opening = policy.renderer.opening().after(response)
+    text = policy.renderer.text_ids("yes")
+    assert following[: len(opening) + len(text)] == [*opening, *text]
+
+
 def test_a_windowed_prompt_does_not_depend_on_how_many_turns_came_before(policy: Policy) -> None:
     config = policy.config
     prompts = []

@@ -16,7 +16,7 @@ from kalie.rl.algorithm import Tools
 from kalie.rl.base_policy import BasePolicy, load_weights
 from kalie.rl.collect import Collector
 from kalie.rl.demonstrations import demonstrate
-from kalie.rl.envs.base import AgentEnv
+from kalie.rl.envs.base import AgentEnv, EnvConfig
 from kalie.rl.envs.number_line import NumberLineConfig
 from kalie.rl.executors import LocalExecutor, RolloutJob
 from kalie.rl.generation import HFGeneratorConfig
@@ -63,9 +63,10 @@ def job(
     seed: int = 0,
     slots: int = 16,
     max_new_tokens: int = 3,
+    played: EnvConfig | None = None,
     **trainer: Any,  # noqa: ANN401  anything
 ) -> Job:
-    """A job of an algorithm's config."""
+    """A job of an algorithm's config; `played` is what scripted players play."""
     settings = {"evaluate_every": 0, "checkpoint_every": 1, **trainer}
     policy = load_policy(model, seed)
     if weights is not None:
@@ -76,7 +77,13 @@ def job(
     collector = Collector(executor, seed)
     trainer_config = SingleTrainerConfig(**settings)
     tools = Tools(
-        policy, collector, Accelerator(cpu=True), rollout, NumberLineConfig(), seed, trainer_config.updates
+        policy,
+        collector,
+        Accelerator(cpu=True),
+        rollout,
+        played or NumberLineConfig(),
+        seed,
+        trainer_config.updates,
     )
     algorithm = algorithm_class(config)(config, tools)
     evaluator = Collector(LocalExecutor(rollout, policy), seed, "evaluation")

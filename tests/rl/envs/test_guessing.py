@@ -112,7 +112,7 @@ def test_running_out_of_turns_truncates_unless_configured(terminates: bool, ends
 def test_only_the_newest_answer_is_shown_where_asked_for() -> None:
     env = hiding("eagle", shown="newest")
     env.step("Is it food?")
-    assert env.step("Is it an animal?")[0].text == "Is it an animal? Yes.\n"
+    assert env.step("Is it an animal?")[0].text == "Yes.\n"
 
 
 def test_when_a_size_is_too_large_expect_an_error_that_names_it() -> None:
