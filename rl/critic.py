@@ -188,7 +188,7 @@ class TogetherEncoder(Encoder):
         ends = [len(ids) for ids in rows]
         if utterances is not None:
             pairs = zip(rows, utterances, strict=True)
-            rows = [np.concatenate([state, said, self._opening.after(said)]).astype(int) for state, said in pairs]
+            rows = [np.concatenate([state, said, self._opening.after(said)]) for state, said in pairs]
         ids, lengths = padded(rows, self._pad)
         # Padding comes last, and nothing looks ahead: no mask is needed.
         out = self.network(input_ids=ids.to(self.network.device), use_cache=False)

@@ -64,12 +64,12 @@ class Opening(NamedTuple):
         end_ids: the tokens that end a response.
     """
 
-    ids: list[int]
+    ids: Ids
     end_ids: frozenset[int]
 
-    def after(self, response: Ids) -> list[int]:
+    def after(self, response: Ids) -> Ids:
         """The ids that follow a response, which may have ended itself."""
-        ended = len(response) and int(response[-1]) in self.end_ids and self.ids[0] in self.end_ids
+        ended = len(response) and {int(response[-1]), int(self.ids[0])} <= self.end_ids
         return self.ids[1:] if ended else self.ids
 
 
@@ -107,7 +107,8 @@ class ChatRenderer:
 
     def opening(self) -> Opening:
         """What stands between a response and the text of an observation without images."""
-        return Opening(self._frame("following", Observation("")).before, self._end_ids)
+        before = self._frame("following", Observation("")).before
+        return Opening(np.array(before, dtype=np.int64), self._end_ids)
 
     def text_ids(self, text: str) -> list[int]:
         """A text's ids; control tokens written in it are text too."""

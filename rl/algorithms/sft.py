@@ -2,8 +2,8 @@
 
 L = -mean over tokens of log pi(token | what came before it)
 
-The tokens are those of the responses, or of whole conversations after their first prompt: what the environment
-answers is then learnt as well, as language models learn from text before anybody makes agents of them.
+The tokens are those of the responses, or of whole conversations after their first prompt: what the
+environment answers is then learnt as well, as language models learn text before they become agents.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ...core.config import ConfigError
 from ...core.ranges import at_least, within
 from ..algorithm import Tools
 from ..base_policy import BasePolicy, Scores
+from ..batches import Row
 from ..collect import rollout_metrics
 from ..demonstrations import demonstrate
 from ..envs.cast import cast
@@ -28,8 +29,9 @@ from ..executors import Usage
 from ..generation import Capability
 from ..learner import Learner, Loss, OptimizerConfig, mean_metrics
 from ..rollout import Finished, episodes
-from ..samples import Sample, batch_samples, make_samples, step_batches, tokens_of
+from ..samples import Sample, batch_samples, final_prompt, make_samples, step_batches, tokens_of
 from ..store import TrajectoryStore
+from ..types import Trajectory
 
 # ------------------------------------------------------------------ config
 
@@ -45,8 +47,8 @@ class SFTConfig:
         episodes: how many it plays.
         misread: share of its answers that read something wrong.
         misjudge: share of its answers that decide wrong.
-        learn: the responses alone, or whole conversations (of models that see no images and whose prompts keep
-            every turn, model.window=0).
+        learn: the responses alone, or whole conversations (of models that see no images and whose prompts
+            keep every turn, model.window=0).
         step_turns: of an optimiser step.
         micro_turns: of a forward pass.
         steps: optimiser steps of an update.
@@ -107,11 +109,16 @@ def clone(
 # ------------------------------------------------------------------ algorithm
 
 
-def with_observations(sample: Sample) -> Sample:
-    """The sample with every span begun where the one before it ends: observations are learnt with responses."""
-    ends = [end for _, end in sample.row.spans]
-    starts = [sample.row.spans[0][0], *ends[:-1]]
-    return Sample(sample.row._replace(spans=tuple(zip(starts, ends, strict=True))), sample.values)
+def conversation_sample(policy: BasePolicy, trajectory: Trajectory) -> Sample:
+    """An episode as one row, whose spans are the responses with the observations that follow them.
+
+    Args:
+        policy: whose prompts keep every turn.
+        trajectory: the episode; its final observation is the last.
+    """
+    ids = final_prompt(policy, trajectory).ids
+    bounds = [*(len(turn.prompt_ids) for turn in trajectory.turns), len(ids)]
+    return Sample(Row(ids, (), tuple(itertools.pairwise(bounds))), {})
 
 
 def check_lengths(finished: Sequence[Finished], limit: int) -> None:
@@ -144,8 +151,8 @@ class SFT:
         whole = config.learn == "conversations"
         if whole and (tools.window or tools.job.model.sees):
             raise ConfigError(
-                "learn=conversations needs model.window=0 and a model that sees no images: other prompts are no "
-                "text that goes on from turn to turn"
+                "learn=conversations needs model.window=0 and a model that sees no images: other prompts do "
+                "not go on from turn to turn"
             )
         self._config = config
         self._tools = tools
@@ -159,9 +166,10 @@ class SFT:
         finished = self._demonstrations()
         check_lengths(finished, self._tools.job.generator.max_new_tokens)
         for item in finished:
-            samples = make_samples(item.trajectory, self._tools.window)
-            whole = self._config.learn == "conversations"
-            self._samples += [with_observations(sample) for sample in samples] if whole else samples
+            if self._config.learn == "conversations":
+                self._samples.append(conversation_sample(self._tools.policy, item.trajectory))
+            else:
+                self._samples += make_samples(item.trajectory, self._tools.window)
         metrics = rollout_metrics(finished, Usage(), 1.0)
         names = ("return", "success", "turns", "invalid", "response_tokens")
         return {f"demonstrations/{n}": metrics[f"rollout/{n}"] for n in names}

@@ -19,8 +19,8 @@ class Transcript:
     """Lines that grow with the turns.
 
     Args:
-        shown: whether observations show all of it, or the answer to the newest turn: for policies that keep the
-            conversation themselves, and with it what they said.
+        shown: whether observations show all of it, or the answer to the newest turn: for policies that keep
+            the conversation themselves, and with it what they said.
     """
 
     def __init__(self, shown: Shown) -> None:

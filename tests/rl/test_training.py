@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from kalie.rl.algorithms.cot_ppo import CoTPPOConfig
 from kalie.rl.algorithms.filtered_bc import FilteredBCConfig
 from kalie.rl.algorithms.ppo import PPOConfig
 from kalie.rl.algorithms.reinforce import ReinforceConfig
-from kalie.rl.algorithms.sft import Learnt, SFTConfig
+from kalie.rl.algorithms.sft import SFTConfig
 from kalie.rl.base_policy import WEIGHTS, load_weights
 from kalie.rl.critic import CriticConfig
 from kalie.rl.envs.base import Step
@@ -219,22 +219,26 @@ def test_sft_learns_stored_trajectories_and_continues_bit_identical(warm: Path, 
         assert torch.equal(rest.weights()[key], weight), key
 
 
-def test_conversations_are_learnt_from_the_first_prompts_end_every_token_once(tmp_path: Path) -> None:
-    env = partial(TwentyQuestionsEnv, TwentyQuestionsConfig(names=4, facts=4, shown="newest"))
-    rows = {}
-    for learn in get_args(Learnt):
-        config = SFTConfig(episodes=4, learn=learn)
-        model = replace(MODEL, window=0)
-        running = job(config, tmp_path, make_env=env, model=model, max_new_tokens=64, played=TwentyQuestionsConfig())
-        running.algorithm.collect(0)
-        rows[learn] = [sample.row for sample in running.algorithm._samples]
-    for responses, whole in zip(rows["responses"], rows["conversations"], strict=True):
-        assert whole.ids.tolist() == responses.ids.tolist()
-        assert len(whole.spans) == len(responses.spans)
-        assert whole.spans[0] == responses.spans[0]
-        assert [start for start, _ in whole.spans[1:]] == [end for _, end in whole.spans[:-1]]
-        assert whole.spans[-1][1] == len(whole.ids)
-    assert any(len(row.spans) > 1 for row in rows["responses"])
+def test_conversations_are_learnt_from_the_first_response_to_the_last_answer(tmp_path: Path) -> None:
+    game = TwentyQuestionsConfig(names=4, facts=4, shown="newest")
+    running = job(
+        SFTConfig(episodes=4, learn="conversations"),
+        tmp_path,
+        make_env=partial(TwentyQuestionsEnv, game),
+        model=replace(MODEL, window=0),
+        max_new_tokens=64,
+        played=game,
+    )
+    running.algorithm.collect(0)
+    rows = [sample.row for sample in running.algorithm._samples]
+    assert any(len(row.spans) > 1 for row in rows)
+    for row in rows:
+        text = running.policy.tokenizer.decode(row.ids)
+        shown = [running.policy.tokenizer.decode(row.ids[start:end]) for start, end in row.spans]
+        assert text == "<|user|>Questions:\n<|end|><|assistant|>" + "".join(shown)
+        assert all(one.startswith("Is it ") for one in shown)
+        assert all("<|user|>" in one and one.endswith(".\n<|end|><|assistant|>") for one in shown)
+        assert "Yes.\n" in shown[-1]
 
 
 def test_when_prompts_are_no_whole_conversations_expect_learning_them_refused(tmp_path: Path) -> None:
