@@ -94,6 +94,8 @@ class CriticConfig:
         layers: of the small one.
         heads: of its attention.
         max_tokens: a history longer than this loses its beginning.
+        encoder_rate: learning rate of the encoder, in multiples of the heads'; 0 keeps it as it began, which
+            suits one that has learnt the game and makes steps cheap.
     """
 
     source: str = ""
@@ -101,9 +103,13 @@ class CriticConfig:
     layers: int = 2
     heads: int = 4
     max_tokens: int = 512
+    encoder_rate: float = 1.0
 
     def __post_init__(self) -> None:
         at_least(self, 1, "hidden", "layers", "heads", "max_tokens")
+        at_least(self, 0, "encoder_rate")
+        if not self.encoder_rate and not self.source:
+            raise ValueError("encoder_rate=0 is for an encoder that has learnt; one made here has not: set source")
         if self.hidden % self.heads:
             raise ValueError(f"hidden={self.hidden} must be a multiple of heads={self.heads}")
 
@@ -253,6 +259,8 @@ def make_critic(config: CriticConfig, policy: Policy, seed: int) -> UtteranceCri
         else:
             network = _bidirectional(config, len(policy.tokenizer), policy.pad)
             encoder, width = ApartEncoder(network, policy.pad, config.max_tokens), network.config.hidden_size
+        if not config.encoder_rate:
+            encoder.requires_grad_(False)
         critic = UtteranceCritic(encoder, width)
     return critic.to(policy.device)
 

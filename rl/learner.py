@@ -84,8 +84,8 @@ class Learner:
         module: whose forward computes what losses need; of several processes each has a copy.
         config: of the optimiser.
         accelerator: shared by all learners of a job.
-        head: name of the module's last part, where that has a learning rate of its own; or empty.
-        head_rate: that one, in multiples of `config`'s.
+        part: name of a part of the module that has a learning rate of its own; or empty.
+        part_rate: that one, in multiples of `config`'s.
     """
 
     def __init__(
@@ -93,8 +93,8 @@ class Learner:
         module: nn.Module,
         config: OptimizerConfig,
         accelerator: Accelerator,
-        head: str = "",
-        head_rate: float = 1.0,
+        part: str = "",
+        part_rate: float = 1.0,
     ) -> None:
         self.config = config
         self.module: Any = module  # torch does not type calls
@@ -105,7 +105,7 @@ class Learner:
         self._trained = self._shards.parts if self._shards else trained_weights(module)
         # By name and in order: the parts of a divided module are other objects.
         names = [name for name, weight in module.named_parameters() if weight.requires_grad]
-        factors = [head_rate if head and name.startswith(f"{head}.") else 1.0 for name in names]
+        factors = [part_rate if part and name.startswith(f"{part}.") else 1.0 for name in names]
         weights = list(zip(self._trained, factors, strict=True))
         groups = [
             {"params": [weight for weight, own in weights if own == factor], "factor": factor}

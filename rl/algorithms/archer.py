@@ -177,7 +177,9 @@ class Archer:
         self.critic = make_critic(config.critic, policy, tools.seed)
         self.target = target_of(self.critic)
         self.valuer = UtteranceValuer(self.target, policy, config.micro_turns)
-        self._critic_learner = Learner(self.critic, config.critic_optimizer, tools.accelerator)
+        self._critic_learner = Learner(
+            self.critic, config.critic_optimizer, tools.accelerator, "encoder", config.critic.encoder_rate
+        )
         self._actor = Actor(policy, tools.seed)
         self._learner = Learner(self._actor, config.optimizer, tools.accelerator)
         self.buffer = ReplayBuffer(config.capacity)

@@ -132,7 +132,9 @@ class OfflineArcher:
         self.critic = make_critic(config.critic, policy, tools.seed)
         self.target = target_of(self.critic)
         self.valuer = UtteranceValuer(self.target, policy, config.micro_turns)
-        self._critic_learner = Learner(self.critic, config.critic_optimizer, tools.accelerator)
+        self._critic_learner = Learner(
+            self.critic, config.critic_optimizer, tools.accelerator, "encoder", config.critic.encoder_rate
+        )
         self._learner = Learner(policy, config.optimizer, tools.accelerator)
         self._data: ReplayBuffer | None = None
 

@@ -147,6 +147,20 @@ def test_a_critic_on_the_policys_network_starts_as_its_copy_and_learns_apart_fro
     assert all(not torch.equal(copied[name], own[name]) for name in own)
 
 
+def test_an_encoder_without_a_rate_stays_as_it_is_while_the_heads_learn(warm: Path, tmp_path: Path) -> None:
+    critic = CriticConfig(POLICY, encoder_rate=0.0)
+    running = job(replace(SMALL, critic=critic), tmp_path, weights=warm, updates=1)
+    before = {name: weight.clone() for name, weight in running.algorithm.critic.named_parameters()}
+    running.train()
+    for name, weight in running.algorithm.critic.named_parameters():
+        assert torch.equal(weight, before[name]) is name.startswith("encoder."), name
+
+
+def test_when_an_encoder_that_has_learnt_nothing_is_to_stay_so_expect_it_refused() -> None:
+    with pytest.raises(ValueError, match=r"encoder_rate=0 .* set source"):
+        CriticConfig(encoder_rate=0.0)
+
+
 @pytest.mark.parametrize("center", [False, True])
 def test_centred_advantages_leave_what_all_have_in_common_out_of_the_actors_gradient(
     center: bool, warm: Path, tmp_path: Path

@@ -289,7 +289,7 @@ def test_a_head_learns_at_its_own_multiple_of_the_rate() -> None:
     module = nn.ModuleDict({"policy": nn.Linear(3, 3), "value": nn.Linear(3, 1)})
     before = {name: weight.detach().clone() for name, weight in module.named_parameters()}
     config = OptimizerConfig(learning_rate=1e-3, schedule="linear")
-    moved = Learner(module, config, Accelerator(cpu=True), head="value", head_rate=10.0)
+    moved = Learner(module, config, Accelerator(cpu=True), part="value", part_rate=10.0)
     assert moved.set_rate(1, 2) == pytest.approx(5e-4)
 
     def loss(x: torch.Tensor) -> Loss:
