@@ -21,6 +21,7 @@ from .policy import Policy
 from .prompts import Ids, Opening
 
 IdsLike = Sequence[Ids]
+MOST_REMEMBERED, READ_TOGETHER = 100_000, 64
 
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
@@ -95,7 +96,7 @@ class CriticConfig:
         heads: of its attention.
         max_tokens: a history longer than this loses its beginning.
         encoder_rate: learning rate of the encoder, in multiples of the heads'; 0 keeps it as it began, which
-            suits one that has learnt the game and makes steps cheap.
+            suits one that has learnt the game: each text is then read once an update.
     """
 
     source: str = ""
@@ -109,7 +110,9 @@ class CriticConfig:
         at_least(self, 1, "hidden", "layers", "heads", "max_tokens")
         at_least(self, 0, "encoder_rate")
         if not self.encoder_rate and not self.source:
-            raise ValueError("encoder_rate=0 is for an encoder that has learnt; one made here has not: set source")
+            raise ValueError(
+                "encoder_rate=0 is for an encoder that has learnt; one made here has not: set source"
+            )
         if self.hidden % self.heads:
             raise ValueError(f"hidden={self.hidden} must be a multiple of heads={self.heads}")
 
@@ -203,6 +206,56 @@ class TogetherEncoder(Encoder):
         return Encoded(hidden[each, torch.tensor(ends) - 1], None if utterances is None else after)
 
 
+class RememberingEncoder(nn.Module):
+    """An encoder that keeps its weights, and what it has read until `forget`; copies of it are itself.
+
+    Args:
+        encoder: whose weights shall stay.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self._encoder = encoder.requires_grad_(False)
+        self._states: dict[bytes, Tensor] = {}
+        self._utterances: dict[tuple[bytes, bytes], Tensor] = {}
+
+    def __deepcopy__(self, memo: object) -> RememberingEncoder:
+        return self
+
+    def forget(self) -> None:
+        """Forget everything: results differ in their last bits with what was read beside them."""
+        self._states.clear()
+        self._utterances.clear()
+
+    def forward(self, states: IdsLike, utterances: IdsLike | None) -> Encoded:
+        """Encode; see `UtteranceCritic.forward`."""
+        if len(self._states) + len(self._utterances) > MOST_REMEMBERED:
+            self.forget()
+        keys = [ids.tobytes() for ids in states]
+        if utterances is None:
+            new = {key: (ids, None) for key, ids in zip(keys, states, strict=True) if key not in self._states}
+            self._read(list(new.values()))
+            return Encoded(torch.stack([self._states[key] for key in keys]), None)
+        pairs = [(key, ids.tobytes()) for key, ids in zip(keys, utterances, strict=True)]
+        both = zip(pairs, states, utterances, strict=True)
+        self._read(list({pair: (s, u) for pair, s, u in both if pair not in self._utterances}.values()))
+        after = torch.stack([self._utterances[pair] for pair in pairs])
+        return Encoded(torch.stack([self._states[key] for key in keys]), after)
+
+    @torch.no_grad()
+    def _read(self, new: list[tuple[Ids, Any]]) -> None:
+        # Of similar length side by side, so that little is padding.
+        new.sort(key=lambda item: len(item[0]))
+        for first in range(0, len(new), READ_TOGETHER):
+            states, utterances = zip(*new[first : first + READ_TOGETHER], strict=True)
+            encoded: Encoded = self._encoder(states, None if utterances[0] is None else utterances)
+            keys = [ids.tobytes() for ids in states]
+            self._states |= zip(keys, encoded.states, strict=True)
+            if encoded.utterances is not None:
+                pairs = zip(keys, (ids.tobytes() for ids in utterances), strict=True)
+                self._utterances |= zip(pairs, encoded.utterances, strict=True)
+
+
 def padded(sequences: IdsLike, pad: int) -> tuple[Tensor, Tensor]:
     """Ids (B, T) with padding on the right, and lengths (B,)."""
     tensors = [torch.from_numpy(np.ascontiguousarray(ids)) for ids in sequences]
@@ -220,11 +273,16 @@ class UtteranceCritic(nn.Module):
         width: of what it returns.
     """
 
-    def __init__(self, encoder: Encoder, width: int) -> None:
+    def __init__(self, encoder: Encoder | RememberingEncoder, width: int) -> None:
         super().__init__()
         self.encoder: Any = encoder
         self.q_heads = nn.ModuleList(mlp([2 * width, width, width, 1]) for _ in range(2))
         self.v_heads = nn.ModuleList(mlp([width, width, width, 1]) for _ in range(2))
+
+    def forget(self) -> None:
+        """Forget what an encoder remembers, so that what follows depends on nothing before it."""
+        if isinstance(self.encoder, RememberingEncoder):
+            self.encoder.forget()
 
     def forward(self, states: IdsLike, utterances: IdsLike | None) -> UtteranceValues:
         """Values of B states and, if given, of B utterances in them.
@@ -259,9 +317,8 @@ def make_critic(config: CriticConfig, policy: Policy, seed: int) -> UtteranceCri
         else:
             network = _bidirectional(config, len(policy.tokenizer), policy.pad)
             encoder, width = ApartEncoder(network, policy.pad, config.max_tokens), network.config.hidden_size
-        if not config.encoder_rate:
-            encoder.requires_grad_(False)
-        critic = UtteranceCritic(encoder, width)
+        stays = config.encoder_rate == 0
+        critic = UtteranceCritic(RememberingEncoder(encoder) if stays else encoder, width)
     return critic.to(policy.device)
 
 

@@ -9,6 +9,8 @@ episode terminated; one that a limit truncated is bootstrapped unless `cap_is_te
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -40,6 +42,8 @@ class ArcherConfig:
         episodes: collected for an update.
         capacity: turns of the replay buffer.
         critic_steps: optimiser steps of the critic in an update (published: `epochs`).
+        reuse: how many of them use the same transitions and fresh utterances, taking turns with others
+            (published: 1).
         actor_steps: of the actor (published: `actor_epochs`).
         warmup: updates in which only the critic learns.
         step_turns: transitions of an optimiser step.
@@ -47,8 +51,8 @@ class ArcherConfig:
         gamma: discount per turn.
         tau: how far the target critic moves towards the critic after each of its steps.
         cap_is_terminal: whether values are not bootstrapped past a limit on turns either (published: true).
-        center: whether the mean of a forward pass's advantages is taken off them (published: no). While the
-            critic learns, what its advantages have in common is its error rather than the actor's merit.
+        utterances: fresh ones of a state in an actor step (published: 1). Of several, the mean of the others'
+            Q takes the place of V, whose own error would be taken for the actor's merit.
         token_baseline: whether a head on the actor's hidden states predicts the advantage, and is taken off.
         critic: its encoder.
         critic_optimizer: how its weights are moved.
@@ -58,6 +62,7 @@ class ArcherConfig:
     episodes: int = 32
     capacity: int = 100_000
     critic_steps: int = 50
+    reuse: int = 1
     actor_steps: int = 3
     warmup: int = 5
     step_turns: int = 64
@@ -65,16 +70,19 @@ class ArcherConfig:
     gamma: float = 0.95
     tau: float = 0.1
     cap_is_terminal: bool = False
-    center: bool = False
+    utterances: int = 1
     token_baseline: bool = False
     critic: CriticConfig = field(default_factory=CriticConfig)
     critic_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1e-3))
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=3e-4))
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "episodes", "capacity", "critic_steps", "step_turns", "micro_turns")
+        at_least(self, 1, "episodes", "capacity", "critic_steps", "reuse", "step_turns", "micro_turns")
+        at_least(self, 1, "utterances")
         at_least(self, 0, "actor_steps", "warmup")
         within(self, 0, 1, "gamma", "tau")
+        if self.step_turns % self.utterances or self.micro_turns % self.utterances:
+            raise ValueError(f"step_turns and micro_turns must be multiples of utterances={self.utterances}")
 
 
 # ------------------------------------------------------------------ losses
@@ -104,6 +112,19 @@ def critic_loss(values: UtteranceValues, q_targets: Tensor, v_targets: Tensor) -
     q_loss = (values.q - q_targets).square().mean(dim=1).sum()
     v_loss = (values.v - v_targets).square().mean(dim=1).sum()
     return CriticLoss(q_loss + v_loss, q_loss, v_loss)
+
+
+def utterance_advantages(values: UtteranceValues, each: int) -> Tensor:
+    """A of B utterances, (B,): min_k Q_k - min_k V_k; or of several in each state, Q less the others' mean.
+
+    Args:
+        values: (2, B), the utterances of a state side by side.
+        each: how many there are of a state.
+    """
+    if each == 1:
+        return values.advantages
+    q = values.q.min(dim=0).values.view(-1, each)
+    return ((q - q.mean(dim=1, keepdim=True)) * each / (each - 1)).flatten()
 
 
 class ActorLoss(NamedTuple):
@@ -153,11 +174,19 @@ class Actor(nn.Module):
 # ------------------------------------------------------------------ algorithm
 
 
-class Drawn(NamedTuple):
-    """A transition of the replay buffer, and what a fresh utterance in its state is drawn with."""
+@dataclass(eq=False)
+class Drawn:
+    """A transition of the replay buffer, and fresh utterances in its state.
+
+    Attributes:
+        transition: which.
+        rngs: that the utterances are drawn with.
+        utterances: once they were drawn.
+    """
 
     transition: Transition
-    rng: np.random.Generator
+    rngs: Sequence[np.random.Generator]
+    utterances: list[Ids] = field(default_factory=list)
 
 
 def _count(part: Sequence[Drawn]) -> float:
@@ -198,31 +227,44 @@ class Archer:
         config, tools = self._config, self._tools
         self._critic_learner.set_rate(update, tools.updates)
         rate = self._learner.set_rate(update, tools.updates)
-        self._generator.restart()
         rng = tools.rng("archer", update)
-        parts = [self._critic_step(rng) for _ in range(config.critic_steps)]
-        figures = mean_metrics(parts, "critic/")
+        figures = self._critic_steps(rng)
         if update >= config.warmup:
             parts = [self._actor_step(rng) for _ in range(config.actor_steps)]
             figures |= mean_metrics(parts, "policy/")
         return {"learning_rate": rate, "replay/turns": float(len(self.buffer)), **figures}
 
-    def _draw(self, rng: np.random.Generator) -> list[list[Drawn]]:
+    def _draw(self, rng: np.random.Generator, each: int = 1) -> list[list[Drawn]]:
+        """Micro-batches of transitions, with so many utterances each that they are `step_turns` in all."""
         config = self._config
-        drawn = self.buffer.sample(config.step_turns, rng)
-        items = [Drawn(*both) for both in zip(drawn, rng.spawn(len(drawn)), strict=True)]
-        size = config.micro_turns
+        drawn = self.buffer.sample(config.step_turns // each, rng)
+        items = [Drawn(one, rng.spawn(each)) for one in drawn]
+        size = config.micro_turns // each
         return [items[first : first + size] for first in range(0, len(items), size)]
 
     def _fresh(self, prompts: Sequence[Prompt], part: Sequence[Drawn]) -> list[Ids]:
+        """Utterances in each state, side by side, of the actor as it was when they were first asked for."""
+        new = [(prompt, one) for prompt, one in zip(prompts, part, strict=True) if not one.utterances]
+        asked = [(prompt, one, rng) for prompt, one in new for rng in one.rngs]
+        said = self._respond([prompt for prompt, _, _ in asked], [rng for _, _, rng in asked])
+        for (_, one, _), ids in zip(asked, said, strict=True):
+            one.utterances.append(ids)
+        return [ids for one in part for ids in one.utterances]
+
+    def _respond(self, prompts: Sequence[Prompt], rngs: Sequence[np.random.Generator]) -> list[Ids]:
         """An utterance of the present actor in each state."""
-        rngs = [one.rng for one in part]
         return [response.ids for response in respond_all(self._generator, prompts, rngs)]
 
-    def _critic_step(self, rng: np.random.Generator) -> dict[str, float]:
-        metrics = self._critic_learner.step(self._draw(rng), self._critic_loss, _count)
-        polyak(self.target, self.critic, self._config.tau)
-        return metrics
+    def _critic_steps(self, rng: np.random.Generator) -> dict[str, float]:
+        config = self._config
+        self._generator.restart()
+        self.critic.forget()
+        parts: list[dict[str, float]] = []
+        drawn = [self._draw(rng) for _ in range(math.ceil(config.critic_steps / config.reuse))]
+        for batch in itertools.islice(itertools.cycle(drawn), config.critic_steps):
+            parts.append(self._critic_learner.step(batch, self._critic_loss, _count))
+            polyak(self.target, self.critic, config.tau)
+        return mean_metrics(parts, "critic/")
 
     def _critic_loss(self, part: Sequence[Drawn]) -> Loss:
         config, policy = self._config, self._tools.policy
@@ -241,18 +283,20 @@ class Archer:
 
     def _actor_step(self, rng: np.random.Generator) -> dict[str, float]:
         self._generator.restart()  # the step before has changed the weights
-        return self._learner.step(self._draw(rng), self._actor_loss, _count)
+        batch = self._draw(rng, self._config.utterances)
+        return self._learner.step(batch, self._actor_loss, _count)
 
     def _actor_loss(self, part: Sequence[Drawn]) -> Loss:
         config, tools = self._config, self._tools
         window = tools.policy.window
-        prompts = [shown_prompt(one.trajectory, one.index, window) for one, _ in part]
-        fresh = self._fresh(prompts, part)
+        transitions = [one.transition for one in part]
+        states = [shown_prompt(one.trajectory, one.index, window) for one in transitions]
+        fresh = self._fresh(states, part)
+        prompts = [prompt for prompt in states for _ in range(config.utterances)]
         advantages = self.advantages(prompts, fresh)
-        followed = advantages - advantages.mean() if config.center else advantages
         batch = tools.policy.batch([response_row(p, ids) for p, ids in zip(prompts, fresh, strict=True)])
         scores, baseline = self._learner.module(batch, tools.temperature)
-        out = actor_loss(scores.log_probs, batch, followed, baseline if config.token_baseline else None)
+        out = actor_loss(scores.log_probs, batch, advantages, baseline if config.token_baseline else None)
         metrics = {
             "entropy": scores.entropy.mean(),
             "advantage": advantages.mean(),
@@ -263,9 +307,9 @@ class Archer:
 
     @torch.no_grad()
     def advantages(self, prompts: Sequence[Prompt], utterances: Sequence[Ids]) -> Tensor:
-        """A(s, a) under the critic, (B,)."""
+        """A(s, a) under the critic, (B,); see `utterance_advantages`."""
         values: UtteranceValues = self.critic([prompt.ids for prompt in prompts], utterances)
-        return values.advantages
+        return utterance_advantages(values, self._config.utterances)
 
     # ---------------------------------------------------------------- state
 

@@ -19,9 +19,8 @@ from ..base_policy import BasePolicy
 from ..decoder import Response
 from ..executors import LocalExecutor
 from ..generation import Capability, Generator, GeneratorConfig, make_generator, respond_all
-from ..learner import mean_metrics
 from ..prompts import Ids, Prompt
-from .archer import Archer, ArcherConfig, Drawn
+from .archer import Archer, ArcherConfig
 
 # ------------------------------------------------------------------ config
 
@@ -127,13 +126,9 @@ class BestOfNChooser(Archer):
 
     def update(self, update: int) -> dict[str, float]:
         """Critic steps only."""
-        self._generator.restart()
         self._critic_learner.set_rate(update, self._tools.updates)
-        rng = self._tools.rng("best_of_n", update)
-        parts = [self._critic_step(rng) for _ in range(self._config.critic_steps)]
-        return mean_metrics(parts, "critic/")
+        return self._critic_steps(self._tools.rng("best_of_n", update))
 
-    def _fresh(self, prompts: Sequence[Prompt], part: Sequence[Drawn]) -> list[Ids]:
+    def _respond(self, prompts: Sequence[Prompt], rngs: Sequence[np.random.Generator]) -> list[Ids]:
         """The chosen utterance in each state."""
-        rngs = [one.rng for one in part]
         return [response.ids for response in respond_all(self.chooser, prompts, rngs)]

@@ -11,7 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from kalie.rl.algorithms.archer import ArcherConfig, actor_loss, critic_loss, td_targets
+from kalie.rl.algorithms.archer import (
+    ArcherConfig,
+    actor_loss,
+    critic_loss,
+    td_targets,
+    utterance_advantages,
+)
 from kalie.rl.algorithms.archer_offline import (
     OfflineArcherConfig,
     expectile_loss,
@@ -161,17 +167,79 @@ def test_when_an_encoder_that_has_learnt_nothing_is_to_stay_so_expect_it_refused
         CriticConfig(encoder_rate=0.0)
 
 
-@pytest.mark.parametrize("center", [False, True])
-def test_centred_advantages_leave_what_all_have_in_common_out_of_the_actors_gradient(
-    center: bool, warm: Path, tmp_path: Path
+def test_several_utterances_of_a_state_are_judged_by_the_others_mean() -> None:
+    q = torch.tensor([[1.0, 2.0, 6.0, 0.0, 0.0, 3.0], [9.0, 9.0, 9.0, 0.0, 9.0, 9.0]])
+    v = torch.tensor([[0.5, 1.0, 2.0, 1.0, -1.0, 1.0], [0.0, 2.0, 2.0, 2.0, 0.0, 1.0]])
+    values = UtteranceValues(q, v)
+    assert utterance_advantages(values, 3).tolist() == [1 - 4, 2 - 3.5, 6 - 1.5, 0 - 1.5, 0 - 1.5, 3 - 0]
+    assert utterance_advantages(values, 1).tolist() == [1.0, 1.0, 4.0, -1.0, 1.0, 2.0]
+
+
+def test_utterances_of_a_state_stand_side_by_side_and_only_differences_among_them_move_the_actor(
+    warm: Path, tmp_path: Path
 ) -> None:
-    running = job(replace(SMALL, center=center, token_baseline=False, micro_turns=8), tmp_path, weights=warm)
-    running.algorithm.collect(0)
-    running.algorithm.advantages = lambda prompts, utterances: torch.full((len(prompts),), 3.0)
+    config = replace(SMALL, utterances=4, step_turns=8, micro_turns=4, token_baseline=False)
+    running = job(config, tmp_path, weights=warm)
+    algorithm = running.algorithm
+    algorithm.collect(0)
+    drawn = algorithm._draw(np.random.default_rng(0), 4)
+    assert [len(part) for part in drawn] == [1, 1]
+    judged: list[list[list[int]]] = []
+
+    def alike(states: Any, utterances: Any) -> UtteranceValues:  # noqa: ANN401  token ids
+        judged.append([ids.tolist() for ids in states])
+        return UtteranceValues(torch.full((2, len(states)), 3.0), torch.zeros(2, len(states)))
+
+    algorithm.critic = alike
     before = running.weights()
-    running.algorithm._actor_step(np.random.default_rng(0))
-    moved = any(not torch.equal(weight, before[key]) for key, weight in running.weights().items())
-    assert moved is not center
+    algorithm._actor_step(np.random.default_rng(0))
+    assert len(judged) == 2
+    assert all(len(states) == 4 and states.count(states[0]) == 4 for states in judged)
+    assert all(torch.equal(weight, before[key]) for key, weight in running.weights().items())
+
+
+def test_transitions_that_several_steps_use_keep_their_utterances(warm: Path, tmp_path: Path) -> None:
+    running = job(replace(SMALL, critic_steps=6, reuse=3), tmp_path, weights=warm)
+    algorithm = running.algorithm
+    algorithm.collect(0)
+    asked: list[int] = []
+    respond = algorithm._respond
+
+    def counted(prompts: Any, rngs: Any) -> Any:  # noqa: ANN401  as it gets them
+        asked.append(len(prompts))
+        return respond(prompts, rngs)
+
+    algorithm._respond = counted
+    algorithm._critic_steps(np.random.default_rng(0))
+    assert sum(asked) == 2 * SMALL.step_turns
+
+
+@pytest.mark.parametrize("key", ["step_turns", "micro_turns"])
+def test_when_a_batch_cannot_hold_whole_states_expect_it_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="multiples of utterances=3"):
+        ArcherConfig(**{"utterances": 3, "step_turns": 6, "micro_turns": 6, key: 4})
+
+
+def test_what_an_encoder_remembers_is_what_it_would_read(warm: Path) -> None:
+    policy = Policy.load(MODEL, 0)
+    rng = np.random.default_rng(0)
+    states = [rng.integers(1, 50, n) for n in (3, 8, 30, 3)]
+    utterances = [rng.integers(1, 50, n) for n in (2, 5, 1, 2)]
+    plain = make_critic(CriticConfig(POLICY), policy, 0)
+    remembering = make_critic(CriticConfig(POLICY, encoder_rate=0.0), policy, 0)
+    reads: list[int] = []
+    remembering.encoder._encoder.register_forward_hook(lambda *args: reads.append(len(args[1][0])))
+    with torch.no_grad():
+        for _ in range(2):
+            for said in (utterances, None):
+                found, expected = remembering(states, said), plain(states, said)
+                torch.testing.assert_close(found.v, expected.v, atol=1e-6, rtol=0)
+                torch.testing.assert_close(found.q, expected.q, atol=1e-6, rtol=0)
+        assert sum(reads) == 4
+        remembering.forget()
+        remembering(states[:1], None)
+    assert sum(reads) == 5
+    assert target_of(remembering).encoder is remembering.encoder
 
 
 def test_experience_follows_turns_and_bootstraps_cut_ends_alone(warm: Path, tmp_path: Path) -> None:
