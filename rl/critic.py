@@ -18,10 +18,11 @@ from ..core.ranges import at_least
 from .base_policy import BasePolicy, Scores
 from .batches import Row, TokenBatch
 from .policy import Policy
-from .prompts import Ids, Opening
+from .prompts import Ids
 
 IdsLike = Sequence[Ids]
 MOST_REMEMBERED, READ_TOGETHER = 100_000, 64
+LEAST_LOG_PROB = -8.0
 
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
@@ -130,25 +131,31 @@ class UtteranceValues(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """Hidden states of B states and, where there are any, of utterances in them; (B, width), float32."""
+    """What is read of B states and, where there are any, of utterances in them; (B, ...), float32."""
 
     states: Tensor
     utterances: Tensor | None
 
 
 class Encoder(nn.Module):
-    """Histories and utterances to hidden states.
+    """Histories and utterances to numbers that heads can judge.
 
     Args:
         network: ids to hidden states.
         pad: id of the padding token.
         limit: a longer history loses its beginning.
+
+    Attributes:
+        widths: how many numbers there are of a state, and of an utterance.
     """
+
+    widths: tuple[int, int]
 
     def __init__(self, network: nn.Module, pad: int, limit: int) -> None:
         super().__init__()
         self.network: Any = network
         self._pad, self._limit = pad, limit
+        self.widths = (self.network.config.hidden_size, self.network.config.hidden_size)
 
     def forward(self, states: IdsLike, utterances: IdsLike | None) -> Encoded:
         """Encode; see `UtteranceCritic.forward`."""
@@ -178,18 +185,19 @@ class TogetherEncoder(Encoder):
     """An utterance after its state, as the policy reads them, by the hidden states of their ends.
 
     An utterance ends where the text of the answer to it would begin: a model that has learnt conversations
-    expects an answer there. The network attends to what came before.
+    expects an answer there. Its log-probability under the copied policy is a number more, which no hidden
+    state tells: each expects the next token before that is known. The network attends to what came before.
 
     Args:
-        network: ids to hidden states.
-        pad: id of the padding token.
+        policy: whose network is copied.
         limit: a longer history loses its beginning.
-        opening: what stands between an utterance and the answer to it.
     """
 
-    def __init__(self, network: nn.Module, pad: int, limit: int, opening: Opening) -> None:
-        super().__init__(network, pad, limit)
-        self._opening = opening
+    def __init__(self, policy: Policy, limit: int) -> None:
+        super().__init__(copy.deepcopy(policy.backbone), policy.pad, limit)
+        self.head: Any = copy.deepcopy(policy.head).requires_grad_(False)
+        self.widths = (policy.hidden_size, policy.hidden_size + 1)
+        self._opening = policy.renderer.opening()
 
     def forward(self, states: IdsLike, utterances: IdsLike | None) -> Encoded:
         """Encode; see `UtteranceCritic.forward`."""
@@ -202,8 +210,21 @@ class TogetherEncoder(Encoder):
         # Padding comes last, and nothing looks ahead: no mask is needed.
         out = self.network(input_ids=ids.to(self.network.device), use_cache=False)
         hidden, each = out.last_hidden_state.float(), torch.arange(len(rows))
-        after = hidden[each, lengths - 1]
-        return Encoded(hidden[each, torch.tensor(ends) - 1], None if utterances is None else after)
+        before = hidden[each, torch.tensor(ends) - 1]
+        if utterances is None:
+            return Encoded(before, None)
+        likely = [
+            self._log_prob(hidden[index, end - 1 : end - 1 + len(said)], said)
+            for index, (end, said) in enumerate(zip(ends, utterances, strict=True))
+        ]
+        return Encoded(before, torch.cat([hidden[each, lengths - 1], torch.stack(likely)[:, None]], dim=1))
+
+    def _log_prob(self, hidden: Tensor, said: Ids) -> Tensor:
+        """Of an utterance, from the states before each of its tokens; no less than `LEAST_LOG_PROB`."""
+        logits = self.head(hidden.to(self.head.weight.dtype)).float()
+        tokens = torch.from_numpy(said).to(logits.device)
+        each = logits.log_softmax(-1).gather(1, tokens[:, None])
+        return each.sum().clamp(min=LEAST_LOG_PROB)
 
 
 class RememberingEncoder(nn.Module):
@@ -216,6 +237,7 @@ class RememberingEncoder(nn.Module):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self._encoder = encoder.requires_grad_(False)
+        self.widths = encoder.widths
         self._states: dict[bytes, Tensor] = {}
         self._utterances: dict[tuple[bytes, bytes], Tensor] = {}
 
@@ -270,13 +292,13 @@ class UtteranceCritic(nn.Module):
 
     Args:
         encoder: of states and utterances.
-        width: of what it returns.
     """
 
-    def __init__(self, encoder: Encoder | RememberingEncoder, width: int) -> None:
+    def __init__(self, encoder: Encoder | RememberingEncoder) -> None:
         super().__init__()
         self.encoder: Any = encoder
-        self.q_heads = nn.ModuleList(mlp([2 * width, width, width, 1]) for _ in range(2))
+        width, more = encoder.widths
+        self.q_heads = nn.ModuleList(mlp([width + more, width, width, 1]) for _ in range(2))
         self.v_heads = nn.ModuleList(mlp([width, width, width, 1]) for _ in range(2))
 
     def forget(self) -> None:
@@ -310,15 +332,12 @@ def make_critic(config: CriticConfig, policy: Policy, seed: int) -> UtteranceCri
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if config.source == POLICY:
-            network: Any = copy.deepcopy(policy.backbone)
-            width = policy.hidden_size
-            opening = policy.renderer.opening()
-            encoder: Encoder = TogetherEncoder(network, policy.pad, config.max_tokens, opening)
+            encoder: Encoder = TogetherEncoder(policy, config.max_tokens)
         else:
             network = _bidirectional(config, len(policy.tokenizer), policy.pad)
-            encoder, width = ApartEncoder(network, policy.pad, config.max_tokens), network.config.hidden_size
+            encoder = ApartEncoder(network, policy.pad, config.max_tokens)
         stays = config.encoder_rate == 0
-        critic = UtteranceCritic(RememberingEncoder(encoder) if stays else encoder, width)
+        critic = UtteranceCritic(RememberingEncoder(encoder) if stays else encoder)
     return critic.to(policy.device)
 
 

@@ -3,6 +3,8 @@
 critic   L = sum_k (Q_k(s,a) - y_k)^2 + (V_k(s) - Qbar_k(s,a~))^2,   y_k = r + gamma (1 - d) Vbar_k(s')
 actor    L = -mean A(s,a~) sum_j log pi(a~_j | ...),   A = min_k Q_k(s,a~) - min_k V_k(s)
 
+With `kl_coefficient` c, A is less c log (pi / pi_0)(a~ | s), which the paper has not.
+
 s, a, s' are of the replay buffer, a~ is a fresh utterance of the actor in s. d is true where the
 episode terminated; one that a limit truncated is bootstrapped unless `cap_is_terminal`.
 """
@@ -53,6 +55,8 @@ class ArcherConfig:
         cap_is_terminal: whether values are not bootstrapped past a limit on turns either (published: true).
         utterances: fresh ones of a state in an actor step (published: 1). Of several, the mean of the others'
             Q takes the place of V, whose own error would be taken for the actor's merit.
+        kl_coefficient: of the divergence from the policy at the start, per utterance (published: 0). The
+            critic has seen what that policy says, and errs about the rest.
         token_baseline: whether a head on the actor's hidden states predicts the advantage, and is taken off.
         critic: its encoder.
         critic_optimizer: how its weights are moved.
@@ -71,6 +75,7 @@ class ArcherConfig:
     tau: float = 0.1
     cap_is_terminal: bool = False
     utterances: int = 1
+    kl_coefficient: float = 0.0
     token_baseline: bool = False
     critic: CriticConfig = field(default_factory=CriticConfig)
     critic_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1e-3))
@@ -79,7 +84,7 @@ class ArcherConfig:
     def __post_init__(self) -> None:
         at_least(self, 1, "episodes", "capacity", "critic_steps", "reuse", "step_turns", "micro_turns")
         at_least(self, 1, "utterances")
-        at_least(self, 0, "actor_steps", "warmup")
+        at_least(self, 0, "actor_steps", "warmup", "kl_coefficient")
         within(self, 0, 1, "gamma", "tau")
         if self.step_turns % self.utterances or self.micro_turns % self.utterances:
             raise ValueError(f"step_turns and micro_turns must be multiples of utterances={self.utterances}")
@@ -121,10 +126,13 @@ def utterance_advantages(values: UtteranceValues, each: int) -> Tensor:
         values: (2, B), the utterances of a state side by side.
         each: how many there are of a state.
     """
-    if each == 1:
-        return values.advantages
-    q = values.q.min(dim=0).values.view(-1, each)
-    return ((q - q.mean(dim=1, keepdim=True)) * each / (each - 1)).flatten()
+    return values.advantages if each == 1 else less_others(values.q.min(dim=0).values, each)
+
+
+def less_others(numbers: Tensor, each: int) -> Tensor:
+    """Of `each` numbers side by side, every one less the mean of the others, (B,) -> (B,)."""
+    groups = numbers.view(-1, each)
+    return ((groups - groups.mean(dim=1, keepdim=True)) * each / (each - 1)).flatten()
 
 
 class ActorLoss(NamedTuple):
@@ -211,6 +219,8 @@ class Archer:
         )
         self._actor = Actor(policy, tools.seed)
         self._learner = Learner(self._actor, config.optimizer, tools.accelerator)
+        if config.kl_coefficient:
+            policy.keep_reference()
         self.buffer = ReplayBuffer(config.capacity)
         self._generator = make_generator(tools.job.generator, policy)
 
@@ -296,14 +306,28 @@ class Archer:
         advantages = self.advantages(prompts, fresh)
         batch = tools.policy.batch([response_row(p, ids) for p, ids in zip(prompts, fresh, strict=True)])
         scores, baseline = self._learner.module(batch, tools.temperature)
-        out = actor_loss(scores.log_probs, batch, advantages, baseline if config.token_baseline else None)
+        followed, kl = self._held(advantages, batch, scores.log_probs.detach())
+        out = actor_loss(scores.log_probs, batch, followed, baseline if config.token_baseline else None)
         metrics = {
+            **kl,
             "entropy": scores.entropy.mean(),
             "advantage": advantages.mean(),
             "advantage_spread": advantages.std(correction=0),
         }
         # Without the baseline its head still takes part, with no effect, so that every weight has a gradient.
         return Loss(out.loss + out.baseline_loss + 0.0 * baseline.sum(), _count(part), metrics)
+
+    def _held(
+        self, advantages: Tensor, batch: TokenBatch, log_probs: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The advantages less what utterances cost that the policy at the start would rarely have said."""
+        config, tools = self._config, self._tools
+        if not config.kl_coefficient:
+            return advantages, {}
+        reference = tools.policy.reference_scores(batch, tools.temperature).log_probs
+        ratios = batch.per_turn(log_probs - reference)
+        costs = ratios if config.utterances == 1 else less_others(ratios, config.utterances)
+        return advantages - config.kl_coefficient * costs, {"kl": ratios.mean()}
 
     @torch.no_grad()
     def advantages(self, prompts: Sequence[Prompt], utterances: Sequence[Ids]) -> Tensor:

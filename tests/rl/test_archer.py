@@ -25,7 +25,15 @@ from kalie.rl.algorithms.archer_offline import (
 )
 from kalie.rl.algorithms.best_of_n import BestOfN, BestOfNConfig, best
 from kalie.rl.batches import Row, collate
-from kalie.rl.critic import POLICY, CriticConfig, UtteranceValues, make_critic, polyak, target_of
+from kalie.rl.critic import (
+    LEAST_LOG_PROB,
+    POLICY,
+    CriticConfig,
+    UtteranceValues,
+    make_critic,
+    polyak,
+    target_of,
+)
 from kalie.rl.decoder import SlotDecoder
 from kalie.rl.generation import respond_all
 from kalie.rl.learner import OptimizerConfig
@@ -33,7 +41,7 @@ from kalie.rl.policy import Policy, language_of
 from kalie.rl.prompts import Prompt
 from kalie.rl.replay import Transition
 from kalie.rl.store import TrajectoryStore
-from kalie.rl.transitions import experience
+from kalie.rl.transitions import experience, response_row
 from kalie.rl.types import Observation
 
 from .letters import LettersEnv, asks
@@ -133,7 +141,9 @@ def test_a_critic_on_the_policys_network_reads_an_utterance_where_the_answer_to_
     assert len(whole) > len(state) + len(said)
     with torch.no_grad():
         hidden = policy.backbone(input_ids=torch.tensor([whole])).last_hidden_state[0]
-        both = torch.cat([hidden[len(state) - 1], hidden[-1]])
+        scores = policy(policy.batch([response_row(Prompt(state, ()), said)]))
+        likely = scores.log_probs.sum().clamp(min=LEAST_LOG_PROB)[None]
+        both = torch.cat([hidden[len(state) - 1], hidden[-1], likely])
         expected = torch.cat([head(both) for head in critic.q_heads])
         torch.testing.assert_close(critic([state], [said]).q[:, 0], expected, atol=1e-6, rtol=0)
 
