@@ -72,7 +72,7 @@ SLOTS, EACH, RESPONSE_TOKENS, ROLLOUT_BLOCK = 32, 8, 64, 4
 MEAN_TOKENS, LESSONS = 16, 60
 TURNS, TALKERS, ANSWER_TOKENS, WINDOW, SPAN = 64, 4, 8, 8, 16
 UPDATE_AIM = Aim("most", 1.1)
-ROLLOUT_AIMS = {SMALLEST: Aim("least", 2.0), LARGEST: Aim("least", 1.2)}
+ROLLOUT_AIMS = {size: Aim("least", 2.0 if size == SMALLEST else 1.2) for size in SIZES}
 SLOTS_AIM, CACHE_AIM, WINDOW_AIM, CARTPOLE_AIM = (
     Aim("least", 5.0),
     Aim("least", 4.0),

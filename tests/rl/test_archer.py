@@ -208,6 +208,31 @@ def test_utterances_of_a_state_stand_side_by_side_and_only_differences_among_the
     assert all(torch.equal(weight, before[key]) for key, weight in running.weights().items())
 
 
+def test_what_the_policy_at_the_start_would_rarely_say_costs_its_divergence(
+    warm: Path, tmp_path: Path
+) -> None:
+    config = replace(SMALL, utterances=2, step_turns=8, micro_turns=8, kl_coefficient=0.5)
+    running = job(config, tmp_path, weights=warm)
+    policy = language_of(running.policy)
+    prompt = policy.conversation().observe(Observation("a"))
+    said = [np.array([65, policy.end_ids[0]]), np.array([66, 67, policy.end_ids[0]])]
+    batch = policy.batch([response_row(prompt, ids) for ids in said])
+    before = policy(batch).log_probs.detach()
+    advantages = torch.tensor([1.0, 2.0])
+    kept, _ = running.algorithm._held(advantages, batch, before)
+    torch.testing.assert_close(kept, advantages, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        for weight in policy.parameters():
+            weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
+    after = policy(batch).log_probs.detach()
+    ratios = batch.per_turn(after - before)
+    held, metrics = running.algorithm._held(advantages, batch, after)
+    assert float((ratios[0] - ratios[1]).abs()) > 0.01
+    expected = advantages - 0.5 * torch.stack([ratios[0] - ratios[1], ratios[1] - ratios[0]])
+    torch.testing.assert_close(held, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(metrics["kl"], ratios.mean(), atol=1e-5, rtol=0)
+
+
 def test_transitions_that_several_steps_use_keep_their_utterances(warm: Path, tmp_path: Path) -> None:
     running = job(replace(SMALL, critic_steps=6, reuse=3), tmp_path, weights=warm)
     algorithm = running.algorithm
