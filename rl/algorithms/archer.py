@@ -226,6 +226,7 @@ class Archer:
 
     def collect(self, update: int) -> dict[str, float]:
         """Add episodes to the replay buffer."""
+        self.critic.forget()  # here and after each update, so that nothing depends on where a job was stopped
         collected = self._tools.collector.collect(f"train-{update:06d}", self._config.episodes)
         self.buffer.add(collected.finished)
         return collected.metrics
@@ -242,6 +243,7 @@ class Archer:
         if update >= config.warmup:
             parts = [self._actor_step(rng) for _ in range(config.actor_steps)]
             figures |= mean_metrics(parts, "policy/")
+        self.critic.forget()
         return {"learning_rate": rate, "replay/turns": float(len(self.buffer)), **figures}
 
     def _draw(self, rng: np.random.Generator, each: int = 1) -> list[list[Drawn]]:
@@ -268,7 +270,6 @@ class Archer:
     def _critic_steps(self, rng: np.random.Generator) -> dict[str, float]:
         config = self._config
         self._generator.restart()
-        self.critic.forget()
         parts: list[dict[str, float]] = []
         drawn = [self._draw(rng) for _ in range(math.ceil(config.critic_steps / config.reuse))]
         for batch in itertools.islice(itertools.cycle(drawn), config.critic_steps):

@@ -127,7 +127,9 @@ class BestOfNChooser(Archer):
     def update(self, update: int) -> dict[str, float]:
         """Critic steps only."""
         self._critic_learner.set_rate(update, self._tools.updates)
-        return self._critic_steps(self._tools.rng("best_of_n", update))
+        figures = self._critic_steps(self._tools.rng("best_of_n", update))
+        self.critic.forget()
+        return figures
 
     def _respond(self, prompts: Sequence[Prompt], rngs: Sequence[np.random.Generator]) -> list[Ids]:
         """The chosen utterance in each state."""

@@ -315,9 +315,18 @@ def test_the_actors_gradient_reaches_no_critic_weight(warm: Path, tmp_path: Path
     assert all(weight.grad is None for weight in running.algorithm.critic.parameters())
 
 
-@pytest.mark.parametrize("name", ["archer", "best_of_n"])
+@pytest.mark.parametrize("name", ["archer", "archer_frugal", "best_of_n", "best_of_n_frugal"])
 def test_stopped_and_continued_ends_bit_identical(name: str, warm: Path, tmp_path: Path) -> None:
-    config = SMALL if name == "archer" else BestOfNConfig(samples=2, critic=SMALL)
+    reading = CriticConfig(POLICY, encoder_rate=0.0)
+    frugal = replace(
+        SMALL, critic=reading, step_turns=8, micro_turns=8, utterances=2, reuse=2, kl_coefficient=0.1
+    )
+    config = {
+        "archer": SMALL,
+        "archer_frugal": frugal,
+        "best_of_n": BestOfNConfig(samples=2, critic=SMALL),
+        "best_of_n_frugal": BestOfNConfig(samples=2, critic=frugal),
+    }[name]
     whole = job(config, tmp_path / "whole", weights=warm, updates=3)
     whole.train()
     job(config, tmp_path / "parts", weights=warm, updates=2).train()
