@@ -249,10 +249,10 @@ def test_transitions_that_several_steps_use_keep_their_utterances(warm: Path, tm
     assert sum(asked) == 2 * SMALL.step_turns
 
 
-@pytest.mark.parametrize("key", ["step_turns", "micro_turns"])
-def test_when_a_batch_cannot_hold_whole_states_expect_it_refused(key: str) -> None:
+@pytest.mark.parametrize(("step_turns", "micro_turns"), [(4, 6), (6, 4)])
+def test_when_a_batch_cannot_hold_whole_states_expect_it_refused(step_turns: int, micro_turns: int) -> None:
     with pytest.raises(ValueError, match="multiples of utterances=3"):
-        ArcherConfig(**{"utterances": 3, "step_turns": 6, "micro_turns": 6, key: 4})
+        ArcherConfig(utterances=3, step_turns=step_turns, micro_turns=micro_turns)
 
 
 def test_what_an_encoder_remembers_is_what_it_would_read(warm: Path) -> None:

@@ -28,6 +28,7 @@ from kalie.rl.envs.number_line import NumberLineConfig, NumberLineEnv
 from kalie.rl.envs.players import play_many, random_example
 from kalie.rl.envs.twenty_questions import TwentyQuestionsConfig, TwentyQuestionsEnv
 from kalie.rl.learner import Learner, Loss, NotFiniteError, OptimizerConfig
+from kalie.rl.policy import language_of
 from kalie.rl.rollout import Finished
 from kalie.rl.store import TrajectoryStore
 from kalie.rl.watch import CollapseWatch, WatchConfig
@@ -230,11 +231,12 @@ def test_conversations_are_learnt_from_the_first_response_to_the_last_answer(tmp
         played=game,
     )
     running.algorithm.collect(0)
+    decode = language_of(running.policy).tokenizer.decode
     rows = [sample.row for sample in running.algorithm._samples]
     assert any(len(row.spans) > 1 for row in rows)
     for row in rows:
-        text = running.policy.tokenizer.decode(row.ids)
-        shown = [running.policy.tokenizer.decode(row.ids[start:end]) for start, end in row.spans]
+        text = decode(row.ids)
+        shown = [decode(row.ids[start:end]) for start, end in row.spans]
         assert text == "<|user|>Questions:\n<|end|><|assistant|>" + "".join(shown)
         assert all(one.startswith("Is it ") for one in shown)
         assert all("<|user|>" in one and one.endswith(".\n<|end|><|assistant|>") for one in shown)
