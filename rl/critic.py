@@ -144,18 +144,14 @@ class Encoder(nn.Module):
         network: ids to hidden states.
         pad: id of the padding token.
         limit: a longer history loses its beginning.
-
-    Attributes:
         widths: how many numbers there are of a state, and of an utterance.
     """
 
-    widths: tuple[int, int]
-
-    def __init__(self, network: nn.Module, pad: int, limit: int) -> None:
+    def __init__(self, network: nn.Module, pad: int, limit: int, widths: tuple[int, int]) -> None:
         super().__init__()
         self.network: Any = network
         self._pad, self._limit = pad, limit
-        self.widths = (self.network.config.hidden_size, self.network.config.hidden_size)
+        self.widths = widths
 
     def forward(self, states: IdsLike, utterances: IdsLike | None) -> Encoded:
         """Encode; see `UtteranceCritic.forward`."""
@@ -194,9 +190,9 @@ class TogetherEncoder(Encoder):
     """
 
     def __init__(self, policy: Policy, limit: int) -> None:
-        super().__init__(copy.deepcopy(policy.backbone), policy.pad, limit)
+        widths = (policy.hidden_size, policy.hidden_size + 1)
+        super().__init__(copy.deepcopy(policy.backbone), policy.pad, limit, widths)
         self.head: Any = copy.deepcopy(policy.head).requires_grad_(False)
-        self.widths = (policy.hidden_size, policy.hidden_size + 1)
         self._opening = policy.renderer.opening()
 
     def forward(self, states: IdsLike, utterances: IdsLike | None) -> Encoded:
@@ -335,7 +331,8 @@ def make_critic(config: CriticConfig, policy: Policy, seed: int) -> UtteranceCri
             encoder: Encoder = TogetherEncoder(policy, config.max_tokens)
         else:
             network = _bidirectional(config, len(policy.tokenizer), policy.pad)
-            encoder = ApartEncoder(network, policy.pad, config.max_tokens)
+            width = int(network.config.hidden_size)
+            encoder = ApartEncoder(network, policy.pad, config.max_tokens, (width, width))
         stays = config.encoder_rate == 0
         critic = UtteranceCritic(RememberingEncoder(encoder) if stays else encoder)
     return critic.to(policy.device)
