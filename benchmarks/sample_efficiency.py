@@ -52,10 +52,12 @@ class Curves:
     """One algorithm's evaluations.
 
     Attributes:
+        seeds: of the runs.
         episodes: played in training until each, the mean over seeds, (T,).
         returns: (seeds, T).
     """
 
+    seeds: tuple[int, ...]
     episodes: Floats
     returns: Floats
 
@@ -108,7 +110,12 @@ def curves(pattern: str) -> Curves:
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{pattern}: runs have different numbers of evaluations: {lengths}")
     episodes, returns = (np.array([one[part] for one in found]) for part in (0, 1))
-    return Curves(episodes.mean(axis=0), returns)
+    return Curves(tuple(map(seed_of, runs)), episodes.mean(axis=0), returns)
+
+
+def seed_of(run: Path) -> int:
+    """The seed of one run."""
+    return json.loads((run / "summary.json").read_text("utf-8"))["seeds"][0]
 
 
 def add_rows(run: Run, known: Mapping[str, Curves], last: int) -> None:
@@ -147,7 +154,8 @@ def main() -> None:
         known = {name: curves(pattern) for name, pattern in patterns.items()}
     except ValueError as error:
         parser.error(str(error))
-    with Run.open("sample_efficiency", RunConfig(options.outputs, options.name), config, []) as run:
+    seeds = sorted({seed for one in known.values() for seed in one.seeds})
+    with Run.open("sample_efficiency", RunConfig(options.outputs, options.name), config, seeds) as run:
         add_rows(run, known, options.last)
 
 

@@ -15,7 +15,7 @@ import kalie
 SCRIPT = Path(kalie.__file__).parent / "benchmarks" / "sample_efficiency.py"
 
 
-def write_run(folder: Path, returns: Sequence[float], episodes: int) -> None:
+def write_run(folder: Path, returns: Sequence[float], episodes: int, seed: int = 0) -> None:
     """A run that was evaluated before its training and after every `episodes` episodes."""
     folder.mkdir(parents=True)
     lines = [{"step": 0, "evaluation/return": returns[0]}]
@@ -24,6 +24,7 @@ def write_run(folder: Path, returns: Sequence[float], episodes: int) -> None:
             {"step": update, "rollout/total_episodes": update * episodes, "evaluation/return": value}
         )
     (folder / "metrics.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    (folder / "summary.json").write_text(json.dumps({"seeds": [seed]}))
 
 
 def compare(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -36,11 +37,13 @@ def test_the_factor_is_the_other_s_episodes_over_those_to_its_final_return(tmp_p
     for seed, shift in enumerate((-0.5, 0.5)):
         quick = [value + shift for value in (-10.0, -8.0, -6.0, -5.0, -4.0)]
         slow = [value + shift for value in (-10.0, -9.0, -5.5, -8.0, -6.0, -6.0)]
-        write_run(tmp_path / "runs" / f"quick_{seed}", [*quick[:2], quick[2], -7.0, *quick[3:]], 10)
-        write_run(tmp_path / "runs" / f"slow_{seed}", slow, 100)
+        write_run(tmp_path / "runs" / f"quick_{seed}", [*quick[:2], quick[2], -7.0, *quick[3:]], 10, seed)
+        write_run(tmp_path / "runs" / f"slow_{seed}", slow, 100, seed + 1)
     done = compare(tmp_path, "quick=runs/quick_*", "slow=runs/slow_*", "--last", "2", "--name", "x")
     assert done.returncode == 0, done.stderr
-    rows = json.loads((tmp_path / "outputs/sample_efficiency/x/summary.json").read_text())["rows"]
+    summary = json.loads((tmp_path / "outputs/sample_efficiency/x/summary.json").read_text())
+    assert summary["seeds"] == [0, 1, 2]
+    rows = summary["rows"]
     found = {(row["metric"], row["algorithm"]): row["value"] for row in rows}
     assert found["final", "slow"] == pytest.approx(-6)
     assert found["final", "quick"] == pytest.approx(-4.5)

@@ -37,6 +37,7 @@ from kalie.rl.critic import (
 from kalie.rl.decoder import SlotDecoder
 from kalie.rl.generation import respond_all
 from kalie.rl.learner import OptimizerConfig
+from kalie.rl.models import TinyLMConfig, TinyVLMConfig
 from kalie.rl.policy import Policy, language_of
 from kalie.rl.prompts import Prompt
 from kalie.rl.replay import Transition
@@ -49,6 +50,7 @@ from .tabular import N, TableEnv, exact_values, letter_ids, say_letters_alone
 from .training import MODEL, job, speaks
 
 BATCH = collate([Row(np.arange(6), (), ((2, 4),)), Row(np.arange(9), (), ((1, 2), (5, 8)))], 0, None)
+SEEING = TinyVLMConfig(hidden=32, layers=1, heads=2, vision_layers=1, image_size=32)
 SMALL = ArcherConfig(
     episodes=6,
     critic_steps=3,
@@ -116,9 +118,11 @@ def test_the_target_moves_by_tau_and_starts_equal() -> None:
     assert not target.weight.requires_grad
 
 
-@pytest.mark.parametrize("source", ["", POLICY])
-def test_values_do_not_depend_on_padding_and_long_histories_lose_their_beginning(source: str) -> None:
-    policy = Policy.load(MODEL, 0)
+@pytest.mark.parametrize(("source", "model"), [("", MODEL), (POLICY, MODEL), (POLICY, SEEING)])
+def test_values_do_not_depend_on_padding_and_long_histories_lose_their_beginning(
+    source: str, model: TinyLMConfig | TinyVLMConfig
+) -> None:
+    policy = Policy.load(model, 0)
     critic = make_critic(CriticConfig(source, hidden=16, layers=1, heads=2, max_tokens=8), policy, 0)
     rng = np.random.default_rng(0)
     states = [rng.integers(1, 50, n) for n in (3, 8, 30)]
