@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 from rich.console import Console
 from rich.markup import escape
@@ -29,11 +29,16 @@ def print_help(usage: str, verbs: Mapping[str, str]) -> None:
     console.print("\n[bold]kalie VERB --help[/] shows a verb's keys, their defaults and examples.")
 
 
-def print_verb_help(name: str, line: str, verb: Verb) -> None:
-    """Print one verb's groups, recipes, keys, defaults and examples."""
-    from ..core.config import MISSING, TARGET, defaults_of, flatten
+def print_verb_help(name: str, line: str, verb: Verb, overrides: Sequence[str] = ()) -> None:
+    """Print one verb's groups, recipes, keys, examples, and the keys' values under `overrides`.
+
+    Raises:
+        ConfigError: an override names an unknown key or choice.
+    """
+    from ..core.config import MISSING, TARGET, flatten
 
     schema = verb.schema(name)
+    values = schema.values(overrides)
     console = Console(highlight=False)
     console.print(f"[bold]kalie {name}[/]: {escape(line)}\n")
     if verb.groups:
@@ -47,13 +52,11 @@ def print_verb_help(name: str, line: str, verb: Verb) -> None:
         console.print()
     if recipes := schema.recipes():
         console.print(f"[bold]Recipes[/] (experiment=NAME): {escape(', '.join(recipes))}\n")
-    nodes: dict[str, Any] = defaults_of(verb.config)
-    for group, choices in verb.groups.items():
-        nodes[group] = defaults_of(next(iter(choices.values())))
-    docs = field_docs(verb.config, verb.groups)
-    console.print("[bold]Keys[/] (key=value; groups as in their default choice)")
+    chosen = {group: schema.targets[values[group][TARGET]] for group in verb.groups}
+    docs = field_docs(verb.config, chosen)
+    console.print("[bold]Keys[/] (key=value; another choice's: group=choice before --help)")
     table = _table()
-    for key, value in flatten(nodes).items():
+    for key, value in flatten(values).items():
         shown = "(required)" if value == MISSING else as_typed(value)
         if not key.endswith(TARGET):
             table.add_row(key, escape(shown), escape(docs.get(key, "")))
@@ -72,14 +75,21 @@ def print_config(config: object) -> None:
     Console(highlight=False).print(escape(yaml.safe_dump(to_primitive(config), sort_keys=False)), end="")
 
 
-def field_docs(config: type, groups: Mapping[str, Mapping[str, type]], path: str = "") -> dict[str, str]:
-    """Help per dotted key, from the `Attributes:` of the docstrings of a dataclass and those inside it."""
+def field_docs(config: type, chosen: Mapping[str, type], path: str = "") -> dict[str, str]:
+    """Help per dotted key, from the `Attributes:` of the docstrings of a dataclass and those inside it.
+
+    Args:
+        config: the dataclass.
+        chosen: the dataclass of each field that has several choices.
+        path: put before the keys.
+    """
     bases = [base for base in reversed(config.__mro__) if dataclasses.is_dataclass(base)]
     docs = {path + name: text for base in bases for name, text in _attributes(base).items()}
     hints = get_type_hints(config)
     for item in dataclasses.fields(config):
-        group, hint = groups.get(item.name, {}), hints[item.name]
-        for kind in (*group.values(), *get_args(hint), hint):
+        hint = hints[item.name]
+        own = [chosen[item.name]] if item.name in chosen else [*get_args(hint), hint]
+        for kind in own:
             if isinstance(kind, type) and dataclasses.is_dataclass(kind):
                 docs |= field_docs(kind, {}, f"{path}{item.name}.")
                 break

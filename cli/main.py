@@ -139,7 +139,7 @@ def run_verb(name: str, arguments: Sequence[str]) -> int:
     if options.help:
         from ._help import print_verb_help
 
-        print_verb_help(name, verb_line(name), verb)
+        print_verb_help(name, verb_line(name), verb, options.overrides)
         return 0
     jobs = schema.combinations(options.overrides) if options.multirun else [options.overrides]
     configs = [schema.compose(job) for job in jobs]

@@ -258,7 +258,7 @@ class Schema(Generic[ConfigT]):
         """
         recipes = [text for text in overrides if text.startswith("experiment=")]
         try:
-            return build(self.config, self._compose_plain(overrides), self.targets)
+            return build(self.config, self.values(overrides), self.targets)
         except ConfigError as error:
             if not recipes or str(error).startswith("experiment="):
                 raise
@@ -308,7 +308,12 @@ class Schema(Generic[ConfigT]):
             jobs = [[*job, value] for job in jobs for value in values]
         return jobs
 
-    def _compose_plain(self, overrides: Sequence[str]) -> dict[str, Any]:
+    def values(self, overrides: Sequence[str] = ()) -> dict[str, Any]:
+        """What Hydra composes from `overrides`, nested and unchecked; a required value is `MISSING`.
+
+        Raises:
+            ConfigError: an unknown key or choice.
+        """
         self.register()
         with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
             try:

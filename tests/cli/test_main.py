@@ -64,11 +64,12 @@ def test_every_verb_s_keys_are_explained(name: str) -> None:
     from kalie.core.config import TARGET, defaults_of, flatten
 
     verb = load_verb(name)
-    nodes = defaults_of(verb.config)
-    for group, choices in verb.groups.items():
-        nodes[group] = defaults_of(next(iter(choices.values())))
-    keys = {key for key in flatten(nodes) if not key.endswith(TARGET)}
-    assert not (keys | set(verb.config.__dataclass_fields__)) - set(field_docs(verb.config, verb.groups))
+    first = {group: next(iter(choices.values())) for group, choices in verb.groups.items()}
+    others = [{**first, group: cls} for group, choices in verb.groups.items() for cls in choices.values()]
+    for chosen in (first, *others):
+        nodes = defaults_of(verb.config) | {group: defaults_of(cls) for group, cls in chosen.items()}
+        keys = {key for key in flatten(nodes) if not key.endswith(TARGET)}
+        assert not (keys | set(verb.config.__dataclass_fields__)) - set(field_docs(verb.config, chosen))
 
 
 def _fitting(verb: Verb, group: str, choice: str) -> list[str]:
@@ -273,6 +274,15 @@ def test_the_recipes_of_the_results_page_hold_every_arm() -> None:
 def test_help_names_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--help"]) == 0
     assert "experiment=NAME): ablations, laptop, paper" in " ".join(capsys.readouterr().out.split())
+
+
+def test_help_shows_the_keys_of_the_choices_that_were_made(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "algorithm=archer", "algorithm.capacity=77", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"algorithm\.capacity +77 ", shown)
+    assert "algorithm.thought_weight" not in shown
+    assert main(["train", "algorithm=archr", "--help"]) == 2
+    assert "did you mean 'archer'?" in capsys.readouterr().err
 
 
 def test_config_dir_adds_recipes_of_the_user(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
