@@ -27,6 +27,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kalie.core.plots import line_chart
+from kalie.core.report import Report
 from kalie.core.runs import Run, RunConfig
 from kalie.core.stats import mean_of_runs
 
@@ -136,6 +138,14 @@ def add_rows(run: Run, known: Mapping[str, Curves], last: int) -> None:
                 run.add_row("factor_first", own / needed, algorithm=first, level_of=name)
 
 
+def write_report(path: Path, known: Mapping[str, Curves]) -> None:
+    """The curves, each the mean over its seeds."""
+    report = Report("Sample efficiency", subtitle=", ".join(known))
+    lines = {name: ([*one.episodes], [*one.mean]) for name, one in known.items()}
+    report.section("Returns").plot(line_chart(lines, "training episodes", "return, mean over seeds"))
+    report.write(path)
+
+
 def main() -> None:
     """Compare and write the run."""
     parser = argparse.ArgumentParser(
@@ -157,6 +167,7 @@ def main() -> None:
     seeds = sorted({seed for one in known.values() for seed in one.seeds})
     with Run.open("sample_efficiency", RunConfig(options.outputs, options.name), config, seeds) as run:
         add_rows(run, known, options.last)
+        write_report(run.path / "report" / "index.html", known)
 
 
 if __name__ == "__main__":

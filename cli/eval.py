@@ -117,7 +117,8 @@ def main(cfg: EvalConfig) -> None:
         for who, figures in measured.items():
             for metric, (value, low, high, n) in figures.items():
                 run.add_row(metric, value, low, high, n, player=who, **labels)
-        write_report(run.path / "report" / "index.html", measured, finished)
+        subtitle = f"{len(finished)} episodes of {', '.join(labels.values())}, by {cfg.run.resolve().name}"
+        write_report(run.path / "report" / "index.html", subtitle, measured, finished)
         print_table(measured, run)
 
 
@@ -228,9 +229,11 @@ def gain(finished: list[Finished], start: list[Finished]) -> Interval:
     return paired_difference({key: first[key] for key in both}, {key: second[key] for key in both})
 
 
-def write_report(path: Path, measured: dict[str, dict[str, Interval]], finished: list[Finished]) -> None:
+def write_report(
+    path: Path, subtitle: str, measured: dict[str, dict[str, Interval]], finished: list[Finished]
+) -> None:
     """Table and episodes."""
-    report = Report("An agent's episodes", subtitle=f"{len(finished)} episodes")
+    report = Report("An agent's episodes", subtitle)
     rows = [
         (who, metric, value, low, high, n)
         for who, figures in measured.items()

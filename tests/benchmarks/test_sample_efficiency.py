@@ -43,6 +43,7 @@ def test_the_factor_is_the_other_s_episodes_over_those_to_its_final_return(tmp_p
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "outputs/sample_efficiency/x/summary.json").read_text())
     assert summary["seeds"] == [0, 1, 2]
+    assert "<svg" in (tmp_path / "outputs/sample_efficiency/x/report/index.html").read_text()
     rows = summary["rows"]
     found = {(row["metric"], row["algorithm"]): row["value"] for row in rows}
     assert found["final", "slow"] == pytest.approx(-6)
