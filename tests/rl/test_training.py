@@ -175,20 +175,47 @@ LEARNERS: dict[str, tuple[Any, int]] = {
     ),
 }
 """Configs, and the updates that they have."""
+# At the rate that teaches it to read, it forgets in four seeds of ten what it could read at the start.
+STEADY = {**LEARNERS, "ppo": (PPOConfig(episodes=32, optimizer=OptimizerConfig(learning_rate=1e-3)), 60)}
 # Of 3: nine of ten letters are right. Who does not read what is asked for gets 0.75, whatever they say.
 LEARNT = 2.7
 
 
+def returns_of(learner: tuple[Any, int], seed: int, warm: Path, folder: Path) -> list[float]:
+    """The return of every update of a training."""
+    config, updates = learner
+    running = job(
+        config,
+        folder,
+        weights=warm,
+        seed=seed,
+        updates=updates,
+        checkpoint_every=100,
+        slots=32,
+        max_new_tokens=2,
+    )
+    return [one["rollout/return"] for one in running.train()]
+
+
 @pytest.mark.parametrize("name", LEARNERS)
 def test_learns_to_say_the_letter_that_is_asked_for(name: str, warm: Path, tmp_path: Path) -> None:
-    config, updates = LEARNERS[name]
-    running = job(
-        config, tmp_path, weights=warm, updates=updates, checkpoint_every=100, slots=32, max_new_tokens=2
-    )
-    figures = running.train()
-    assert figures[0]["rollout/return"] < 0.9
-    last = [one["rollout/return"] for one in figures[-5:]]
-    assert np.mean(last) > LEARNT, [round(one["rollout/return"], 2) for one in figures]
+    returns = returns_of(LEARNERS[name], 0, warm, tmp_path)
+    assert returns[0] < 0.9
+    assert np.mean(returns[-5:]) > LEARNT, np.round(returns, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STEADY)
+def test_learns_from_nine_seeds_of_ten(name: str, tmp_path: Path) -> None:
+    # From starts that read, and are right two times in three: what so small a network learns to tell apart
+    # by reward alone is a matter of its first weights.
+    ends = []
+    for seed in range(10):
+        (tmp_path / str(seed)).mkdir()
+        start = speaks(tmp_path / str(seed), seed, steps=300, rate=3e-3, share=0.5)
+        returns = returns_of(STEADY[name], seed, start, tmp_path / str(seed))
+        ends.append(float(np.mean(returns[-5:])))
+    assert sum(end > LEARNT for end in ends) >= 9, np.round(ends, 2)
 
 
 def test_who_does_not_read_what_is_asked_for_gets_a_quarter() -> None:

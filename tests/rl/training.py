@@ -98,18 +98,26 @@ def job(
     return Job(run, policy, tools, algorithm)
 
 
-def speaks(folder: Path, seed: int = 0, steps: int = 60) -> Path:
-    """Weights of a policy that says a letter and ends, the right one in about half of its answers."""
+def speaks(folder: Path, seed: int = 0, steps: int = 60, rate: float = 1e-2, share: float = 0.35) -> Path:
+    """Weights of a policy that says a letter and ends.
+
+    Args:
+        folder: that they are written to.
+        seed: of the policy and its demonstrations.
+        steps: few teach the form alone, 300 at 3e-3 to read what is asked for, too.
+        rate: of the learning.
+        share: of the demonstrated answers that are right; the others are any letter.
+    """
     policy = Policy.load(MODEL, seed)
 
-    def half_right(env: AgentEnv, rng: np.random.Generator) -> str:
+    def partly_right(env: AgentEnv, rng: np.random.Generator) -> str:
         asked = env.unwrapped
         assert isinstance(asked, LettersEnv)
-        return LETTERS[asked.letter if rng.random() < 0.35 else int(rng.integers(len(LETTERS)))]
+        return LETTERS[asked.letter if rng.random() < share else int(rng.integers(len(LETTERS)))]
 
-    played = demonstrate(LettersEnv(), half_right, policy, episodes(seed, "warm", 0, 60), "letters")
+    played = demonstrate(LettersEnv(), partly_right, policy, episodes(seed, "warm", 0, 60), "letters")
     rows = [sample.row for item in played for sample in make_samples(item.trajectory, 1)]
-    optimizer = torch.optim.Adam(policy.parameters(), 1e-2)
+    optimizer = torch.optim.Adam(policy.parameters(), rate)
     batch = policy.batch(rows)
     for _ in range(steps):
         optimizer.zero_grad()
