@@ -17,6 +17,7 @@ from ..rl.envs.base import EnvConfig
 from ..rl.envs.manipulation_config import ManipulationConfig
 from ..rl.rollout import Finished
 from ..rl.store import TrajectoryStore
+from ..rl.types import Json
 from ._pages import spread, thinned
 
 EPISODES_SHOWN = 8
@@ -123,9 +124,17 @@ def show_episodes(section: Section, finished: Sequence[Finished]) -> None:
         caption = f"episode {item.index}: return {trajectory.episode_return:g}, {word}"
         section.table(["shown", "answered", "action", "reward"], rows, caption=caption)
         pictures = [
-            Picture(image, f"turn {number + 1}")
+            Picture(image, f"turn {number + 1}", keypoints_in(turn.action))
             for number, turn in enumerate(trajectory.turns)
             for image in turn.observation.images
         ]
         if pictures:
             section.pictures(pictures, width=96)
+
+
+def keypoints_in(action: Json) -> dict[str, tuple[float, float]]:
+    """The keypoints that an action names (env=manipulation), by name, as fractions; none of other actions."""
+    affordance = action.get("affordance") if isinstance(action, Mapping) else None
+    if not isinstance(affordance, Mapping):
+        return {}
+    return {name: (at[0], at[1]) for name, at in affordance.items() if isinstance(at, list | tuple)}

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from .. import cli
 from ..core.files import finite
+from ..core.report import KEYPOINT_COLOURS
 from ..rl.episode_file import Query
 from ..rl.episodes import EpisodeIndex
 from ._token_texts import TokenTexts
@@ -85,8 +86,9 @@ def script_policy() -> str:
 
 
 def _page(title: str, data: Mapping[str, Any]) -> str:
+    colours = {name: f"rgb{colour}" for name, colour in KEYPOINT_COLOURS.items()}
     # A response may hold "</script>": inside a script element no "<" stands as itself.
-    text = json.dumps(finite(data), ensure_ascii=False).replace("<", "\\u003c")
+    text = json.dumps(finite({**data, "colours": colours}), ensure_ascii=False).replace("<", "\\u003c")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(_read("episodes.html.j2")).render(
         title=title,

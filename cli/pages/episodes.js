@@ -185,21 +185,32 @@ function card(episode, turn, number) {
 function shown(episode, turn, number) {
   const images = source.images(episode, number, turn.images);
   const made = [];
-  if (images.length) made.push(...titled("picture" + (images.length > 1 ? "s" : ""), pictures(images)));
+  if (images.length) made.push(...titled("picture" + (images.length > 1 ? "s" : ""), pictures(images, points(turn))));
   const before = number > 0 && episode.turns[number - 1].text === turn.text;
   const prompt = before ? [more("prompt, as in the turn before", turn.text)]
     : titled("prompt", element("pre", { kind: "long", text: turn.text }));
   return [...made, ...prompt];
 }
 
-function pictures(addresses) {
+function pictures(addresses, points = []) {
   return element("div", { kind: "images" }, ...addresses.map((address, place) => {
     const made = element("img");
     made.src = address;
     made.alt = "picture " + (place + 1);
     made.loading = "lazy";
-    return made;
+    return element("div", { kind: "picture" }, made, ...points.map(keypoint));
   }));
+}
+
+// Of an action with keypoints: their names and places, as fractions of width and height.
+const points = (turn) => Object.entries(turn.action?.affordance ?? {}).filter(([, at]) => Array.isArray(at));
+
+function keypoint([name, [x, y]]) {
+  const made = element("span", { kind: "mark", title: name.replaceAll("_", " ") });
+  made.style.left = `${100 * x}%`;
+  made.style.top = `${100 * y}%`;
+  made.style.backgroundColor = data.colours[name] ?? "grey";
+  return made;
 }
 
 function sampledAfter(episode, number) {

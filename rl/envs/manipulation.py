@@ -144,14 +144,14 @@ class ManipulationEnv(TurnEnv):
             if self.last.simulated_seconds > 0 and self.turns < self.max_turns:
                 come_home(self.world)
         except NoWayHome as error:
-            return Outcome(-self.config.step_cost, terminated=True, facts={**facts, "stuck": str(error)})
+            return Outcome(0.0 - self.config.step_cost, terminated=True, facts={**facts, "stuck": str(error)})
         self._staged = look_again(self.world, self.staged)
-        return Outcome(-self.config.step_cost, facts=facts)
+        return Outcome(0.0 - self.config.step_cost, facts=facts)
 
     def refuse(self, response: str, error: str) -> Outcome:
         """Nothing moves."""
         self._report = f"Try {self.turns} failed: the answer is invalid ({error[:200]})."
-        return Outcome(-self.config.step_cost)
+        return Outcome(0.0 - self.config.step_cost)
 
     def world_state(self) -> Json:
         """Joint positions and every object's pose, as the simulator holds them."""

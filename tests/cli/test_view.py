@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from kalie.cli import view
+from kalie.cli._agents import keypoints_in
 from kalie.cli._episode_server import EpisodeServer
 from kalie.cli._token_texts import TokenTexts
 from kalie.cli.main import main
@@ -437,6 +438,27 @@ def test_a_browser_shows_an_answer_that_looks_like_markup_as_text(
     assert "<img src=x" not in page
     assert "Turn 3" in page
     assert "value -0.75" in page
+
+
+POINTS = '{"action": {"affordance": {"grasp": [0.25, 0.5], "function": null, "tool_tilt": 0.1}}}'
+
+
+def test_the_keypoints_of_an_action_are_found() -> None:
+    assert keypoints_in(json.loads(POINTS)["action"]) == {"grasp": (0.25, 0.5)}
+    for other in (None, "+", {"guess": "apple"}, {"affordance": None}):
+        assert keypoints_in(other) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_a_browser_marks_the_keypoints_of_an_action_in_the_picture(tmp_path: Path) -> None:
+    shown = episode(0, [PLUS, POINTS], env="kalie/Manipulation-v0")
+    TrajectoryStore(tmp_path / "run" / "episodes").write("agent", [shown])
+    assert main(["view", f"run={tmp_path / 'run'}", f"export={tmp_path / 'page.html'}"]) == 0
+    marks = re.findall(r'<span class="mark"[^>]*>', dump((tmp_path / "page.html").as_uri(), tmp_path))
+    assert len(marks) == 1
+    assert 'title="grasp"' in marks[0]
+    assert "left: 25%; top: 50%; background-color: rgb(230, 57, 70)" in marks[0]
 
 
 def dump(address: str, folder: Path) -> str:
