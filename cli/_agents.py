@@ -137,4 +137,11 @@ def keypoints_in(action: Json) -> dict[str, tuple[float, float]]:
     affordance = action.get("affordance") if isinstance(action, Mapping) else None
     if not isinstance(affordance, Mapping):
         return {}
-    return {name: (at[0], at[1]) for name, at in affordance.items() if isinstance(at, list | tuple)}
+    found = {}
+    for name, at in affordance.items():
+        match at:
+            case [int() | float() as x, int() | float() as y]:
+                found[name] = (x, y)
+            case _:
+                pass
+    return found
