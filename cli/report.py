@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -68,7 +69,7 @@ def summary_of(run: Path) -> dict[str, Any]:
     Raises:
         ValueError: there is none, or the runs have not the same rows.
     """
-    if "*" not in str(run):
+    if not glob.has_magic(str(run)) or run.is_dir():
         return read_summary(run)
     root = Path(run.anchor)
     folders = sorted(

@@ -103,6 +103,7 @@ def test_several_runs_show_their_mean_and_its_interval(run: Path, tmp_path: Path
     write_json(tmp_path / "runs" / "b" / "summary.json", better)
     (tmp_path / "runs" / "latest").symlink_to("b")
     mean = summary_of(tmp_path / "runs" / "*")
+    assert summary_of(tmp_path / "runs" / "[a-z]") == mean
     assert (mean["seeds"], mean["seconds"], len(mean["runs"])) == ([0, 1, 2], 1200, 2)
     assert (
         markdown_table(mean["rows"]).splitlines()[2]
