@@ -129,7 +129,7 @@ def show_episodes(section: Section, finished: Sequence[Finished]) -> None:
             for image in turn.observation.images
         ]
         if pictures:
-            section.pictures(pictures, width=96)
+            section.pictures(pictures, width=240 if any(one.keypoints for one in pictures) else 96)
 
 
 def keypoints_in(action: Json) -> dict[str, tuple[float, float]]:
