@@ -162,7 +162,7 @@ def main() -> None:
     config = EfficiencyConfig(patterns, options.last)
     try:
         known = {name: curves(pattern) for name, pattern in patterns.items()}
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     seeds = sorted({seed for one in known.values() for seed in one.seeds})
     with Run.open("sample_efficiency", RunConfig(options.outputs, options.name), config, seeds) as run:
