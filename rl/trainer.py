@@ -238,6 +238,8 @@ class Trainer:
         assert self._evaluate is not None  # noqa: S101  the callers have seen to it
         metrics = self._evaluate(self._update).metrics
         value = metrics.get("rollout/return", -math.inf)
+        success = metrics.get("rollout/success", math.nan)
+        log.info("update %d: evaluation return %.3f, success %.3f", self._update, value, success)
         if value > self._best_return:
             self._best_return, self._best_update = value, self._update
             self._write("best")
