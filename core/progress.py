@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from time import monotonic
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -52,11 +52,11 @@ def progress_bar(description: str, console: Console | None = None) -> Iterator[P
 
 
 def _lines(description: str) -> ProgressCallback:
-    started = told = time.monotonic()
+    started = told = monotonic()
 
     def advance(done: int, total: int) -> None:
         nonlocal told
-        now = time.monotonic()
+        now = monotonic()
         if now - told >= SECONDS_PER_LINE:
             told = now
             log.info(

@@ -239,7 +239,8 @@ class Trainer:
         metrics = self._evaluate(self._update).metrics
         value = metrics.get("rollout/return", -math.inf)
         success = metrics.get("rollout/success", math.nan)
-        log.info("update %d: evaluation return %.3f, success %.3f", self._update, value, success)
+        if self._main:
+            log.info("update %d: evaluation return %.3f, success %.3f", self._update, value, success)
         if value > self._best_return:
             self._best_return, self._best_update = value, self._update
             self._write("best")

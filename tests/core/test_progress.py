@@ -25,7 +25,7 @@ def test_a_log_file_gets_a_line_now_and_then(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = iter([0.0, 30.0, 61.0, 90.0, 122.0])
-    monkeypatch.setattr(room.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(room, "monotonic", lambda: next(now))
     with (
         caplog.at_level(logging.INFO, logger="kalie"),
         progress_bar("training", Console(file=io.StringIO())) as progress,
