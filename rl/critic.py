@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from .policy import Policy
 from .prompts import Ids
 
 IdsLike = Sequence[Ids]
+ItemT = TypeVar("ItemT")
 MOST_REMEMBERED, READ_TOGETHER = 100_000, 64
 LEAST_LOG_PROB = -8.0
 
@@ -98,6 +99,10 @@ class CriticConfig:
         max_tokens: a history longer than this loses its beginning.
         encoder_rate: learning rate of the encoder, in multiples of the heads'; 0 keeps it as it began, which
             suits one that has learnt the game: each text is then read once an update.
+        prefix: of source=policy, what every utterance begins with: a state is read up to the end of it, where
+            there is something to decide. Before words that never differ, a policy need not have made out how
+            the game stands; a critic that is blind to that takes an utterance for the cause of the state in
+            which it is mostly said.
     """
 
     source: str = ""
@@ -106,6 +111,7 @@ class CriticConfig:
     heads: int = 4
     max_tokens: int = 512
     encoder_rate: float = 1.0
+    prefix: str = ""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "hidden", "layers", "heads", "max_tokens")
@@ -116,6 +122,8 @@ class CriticConfig:
             )
         if self.hidden % self.heads:
             raise ValueError(f"hidden={self.hidden} must be a multiple of heads={self.heads}")
+        if self.prefix and self.source != POLICY:
+            raise ValueError(f"prefix={self.prefix!r} is for source={POLICY}")
 
 
 class UtteranceValues(NamedTuple):
@@ -130,15 +138,8 @@ class UtteranceValues(NamedTuple):
         return self.q.min(dim=0).values - self.v.min(dim=0).values
 
 
-class Encoded(NamedTuple):
-    """What is read of B states and, where there are any, of utterances in them; (B, ...), float32."""
-
-    states: Tensor
-    utterances: Tensor | None
-
-
 class Encoder(nn.Module):
-    """Histories and utterances to numbers that heads can judge.
+    """Histories and utterances to numbers that heads can judge, float32.
 
     Args:
         network: ids to hidden states.
@@ -153,8 +154,12 @@ class Encoder(nn.Module):
         self._pad, self._limit = pad, limit
         self.widths = widths
 
-    def forward(self, states: IdsLike, utterances: IdsLike | None) -> Encoded:
-        """Encode; see `UtteranceCritic.forward`."""
+    def states(self, states: IdsLike) -> Tensor:
+        """Of B states, (B, widths[0])."""
+        raise NotImplementedError
+
+    def utterances(self, states: IdsLike, utterances: IdsLike) -> Tensor:
+        """Of B utterances in their states, (B, widths[1])."""
         raise NotImplementedError
 
 
@@ -164,9 +169,13 @@ class ApartEncoder(Encoder):
     The network attends both ways; an utterance longer than the limit loses its beginning, too.
     """
 
-    def forward(self, states: IdsLike, utterances: IdsLike | None) -> Encoded:
-        """Encode; see `UtteranceCritic.forward`."""
-        return Encoded(self._first(states), None if utterances is None else self._first(utterances))
+    def states(self, states: IdsLike) -> Tensor:
+        """See `Encoder.states`."""
+        return self._first(states)
+
+    def utterances(self, states: IdsLike, utterances: IdsLike) -> Tensor:
+        """See `Encoder.utterances`; the states do not matter."""
+        return self._first(utterances)
 
     def _first(self, sequences: IdsLike) -> Tensor:
         cut = [ids[-self._limit :] for ids in sequences]
@@ -180,40 +189,48 @@ class ApartEncoder(Encoder):
 class TogetherEncoder(Encoder):
     """An utterance after its state, as the policy reads them, by the hidden states of their ends.
 
-    An utterance ends where the text of the answer to it would begin: a model that has learnt conversations
-    expects an answer there. Its log-probability under the copied policy is a number more, which no hidden
-    state tells: each expects the next token before that is known. The network attends to what came before.
+    A state is read with the prefix that every utterance begins with. An utterance ends where the text of the
+    answer to it would begin: a model that has learnt conversations expects an answer there. Its
+    log-probability under the copied policy is a number more, which no hidden state tells: each expects the
+    next token before that is known. The network attends to what came before.
 
     Args:
         policy: whose network is copied.
         limit: a longer history loses its beginning.
+        prefix: of every utterance; may be empty.
     """
 
-    def __init__(self, policy: Policy, limit: int) -> None:
+    def __init__(self, policy: Policy, limit: int, prefix: str) -> None:
         widths = (policy.hidden_size, policy.hidden_size + 1)
         super().__init__(copy.deepcopy(policy.backbone), policy.pad, limit, widths)
         self.head: Any = copy.deepcopy(policy.head).requires_grad_(False)
+        self._prefix = np.array(policy.renderer.text_ids(prefix), dtype=np.int64)
         self._opening = policy.renderer.opening()
 
-    def forward(self, states: IdsLike, utterances: IdsLike | None) -> Encoded:
-        """Encode; see `UtteranceCritic.forward`."""
-        rows = [ids[-self._limit :] for ids in states]
-        ends = [len(ids) for ids in rows]
-        if utterances is not None:
-            pairs = zip(rows, utterances, strict=True)
-            rows = [np.concatenate([state, said, self._opening.after(said)]) for state, said in pairs]
+    def states(self, states: IdsLike) -> Tensor:
+        """See `Encoder.states`."""
+        rows = [np.concatenate([ids[-self._limit :], self._prefix]) for ids in states]
+        hidden, lengths = self._read(rows)
+        return hidden[torch.arange(len(rows)), lengths - 1]
+
+    def utterances(self, states: IdsLike, utterances: IdsLike) -> Tensor:
+        """See `Encoder.utterances`."""
+        before = [ids[-self._limit :] for ids in states]
+        pairs = list(zip(before, utterances, strict=True))
+        rows = [np.concatenate([state, said, self._opening.after(said)]) for state, said in pairs]
+        hidden, lengths = self._read(rows)
+        likely = [
+            self._log_prob(hidden[index, len(state) - 1 : len(state) - 1 + len(said)], said)
+            for index, (state, said) in enumerate(pairs)
+        ]
+        return torch.cat([hidden[torch.arange(len(rows)), lengths - 1], torch.stack(likely)[:, None]], dim=1)
+
+    def _read(self, rows: IdsLike) -> tuple[Tensor, Tensor]:
+        """Hidden states (B, T, width) of rows, and the rows' lengths (B,)."""
         ids, lengths = padded(rows, self._pad)
         # Padding comes last, and nothing looks ahead: no mask is needed.
         out = self.network(input_ids=ids.to(self.network.device), use_cache=False)
-        hidden, each = out.last_hidden_state.float(), torch.arange(len(rows))
-        before = hidden[each, torch.tensor(ends) - 1]
-        if utterances is None:
-            return Encoded(before, None)
-        likely = [
-            self._log_prob(hidden[index, end - 1 : end - 1 + len(said)], said)
-            for index, (end, said) in enumerate(zip(ends, utterances, strict=True))
-        ]
-        return Encoded(before, torch.cat([hidden[each, lengths - 1], torch.stack(likely)[:, None]], dim=1))
+        return out.last_hidden_state.float(), lengths
 
     def _log_prob(self, hidden: Tensor, said: Ids) -> Tensor:
         """Of an utterance, from the states before each of its tokens; no less than `LEAST_LOG_PROB`."""
@@ -245,33 +262,39 @@ class RememberingEncoder(nn.Module):
         self._states.clear()
         self._utterances.clear()
 
-    def forward(self, states: IdsLike, utterances: IdsLike | None) -> Encoded:
-        """Encode; see `UtteranceCritic.forward`."""
-        if len(self._states) + len(self._utterances) > MOST_REMEMBERED:
-            self.forget()
+    @torch.no_grad()
+    def states(self, states: IdsLike) -> Tensor:
+        """See `Encoder.states`."""
+        self._make_room()
         keys = [ids.tobytes() for ids in states]
-        if utterances is None:
-            new = {key: (ids, None) for key, ids in zip(keys, states, strict=True) if key not in self._states}
-            self._read(list(new.values()))
-            return Encoded(torch.stack([self._states[key] for key in keys]), None)
-        pairs = [(key, ids.tobytes()) for key, ids in zip(keys, utterances, strict=True)]
-        both = zip(pairs, states, utterances, strict=True)
-        self._read(list({pair: (s, u) for pair, s, u in both if pair not in self._utterances}.values()))
-        after = torch.stack([self._utterances[pair] for pair in pairs])
-        return Encoded(torch.stack([self._states[key] for key in keys]), after)
+        new = {key: ids for key, ids in zip(keys, states, strict=True) if key not in self._states}
+        for part in _similar(list(new.values()), len):
+            read = self._encoder.states(part)
+            self._states |= zip((ids.tobytes() for ids in part), read, strict=True)
+        return torch.stack([self._states[key] for key in keys])
 
     @torch.no_grad()
-    def _read(self, new: list[tuple[Ids, Any]]) -> None:
-        # Of similar length side by side, so that little is padding.
-        new.sort(key=lambda item: len(item[0]))
-        for first in range(0, len(new), READ_TOGETHER):
-            states, utterances = zip(*new[first : first + READ_TOGETHER], strict=True)
-            encoded: Encoded = self._encoder(states, None if utterances[0] is None else utterances)
-            keys = [ids.tobytes() for ids in states]
-            self._states |= zip(keys, encoded.states, strict=True)
-            if encoded.utterances is not None:
-                pairs = zip(keys, (ids.tobytes() for ids in utterances), strict=True)
-                self._utterances |= zip(pairs, encoded.utterances, strict=True)
+    def utterances(self, states: IdsLike, utterances: IdsLike) -> Tensor:
+        """See `Encoder.utterances`."""
+        self._make_room()
+        pairs = list(zip(states, utterances, strict=True))
+        keys = [(state.tobytes(), said.tobytes()) for state, said in pairs]
+        new = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in self._utterances}
+        for part in _similar(list(new.items()), lambda item: len(item[1][0])):
+            read = self._encoder.utterances(*zip(*(pair for _, pair in part), strict=True))
+            self._utterances |= zip((key for key, _ in part), read, strict=True)
+        return torch.stack([self._utterances[key] for key in keys])
+
+    def _make_room(self) -> None:
+        if len(self._states) + len(self._utterances) > MOST_REMEMBERED:
+            self.forget()
+
+
+def _similar(items: list[ItemT], length: Callable[[ItemT], int]) -> Iterator[list[ItemT]]:
+    """Parts to read together, of similar length, so that little is padding."""
+    items.sort(key=length)
+    for first in range(0, len(items), READ_TOGETHER):
+        yield items[first : first + READ_TOGETHER]
 
 
 def padded(sequences: IdsLike, pad: int) -> tuple[Tensor, Tensor]:
@@ -309,11 +332,11 @@ class UtteranceCritic(nn.Module):
             states: token ids of each history, (P,) int64.
             utterances: token ids of each utterance; None leaves `q` empty.
         """
-        encoded: Encoded = self.encoder(states, utterances)
-        v = torch.stack([head(encoded.states).squeeze(-1) for head in self.v_heads])
-        if encoded.utterances is None:
+        before: Tensor = self.encoder.states(states)
+        v = torch.stack([head(before).squeeze(-1) for head in self.v_heads])
+        if utterances is None:
             return UtteranceValues(v.new_zeros(2, 0), v)
-        both = torch.cat([encoded.states, encoded.utterances], dim=-1)
+        both = torch.cat([before, self.encoder.utterances(states, utterances)], dim=-1)
         return UtteranceValues(torch.stack([head(both).squeeze(-1) for head in self.q_heads]), v)
 
 
@@ -328,7 +351,7 @@ def make_critic(config: CriticConfig, policy: Policy, seed: int) -> UtteranceCri
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if config.source == POLICY:
-            encoder: Encoder = TogetherEncoder(policy, config.max_tokens)
+            encoder: Encoder = TogetherEncoder(policy, config.max_tokens, config.prefix)
         else:
             network = _bidirectional(config, len(policy.tokenizer), policy.pad)
             width = int(network.config.hidden_size)

@@ -152,6 +152,23 @@ def test_a_critic_on_the_policys_network_reads_an_utterance_where_the_answer_to_
         torch.testing.assert_close(critic([state], [said]).q[:, 0], expected, atol=1e-6, rtol=0)
 
 
+def test_a_critic_reads_a_state_up_to_the_end_of_what_every_utterance_begins_with() -> None:
+    policy = Policy.load(MODEL, 0)
+    state = policy.conversation().observe(Observation("a")).ids
+    prefix = policy.renderer.text_ids("Is it")
+    for utterances in (None, [np.array([65, policy.end_ids[0]])]):
+        critic = make_critic(CriticConfig(POLICY, prefix="Is it"), policy, 0)
+        with torch.no_grad():
+            hidden = policy.backbone(input_ids=torch.tensor([[*state, *prefix]])).last_hidden_state[0, -1]
+            expected = torch.cat([head(hidden) for head in critic.v_heads])
+            torch.testing.assert_close(critic([state], utterances).v[:, 0], expected, atol=1e-6, rtol=0)
+
+
+def test_a_prefix_for_a_critic_that_reads_utterances_apart_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"prefix='Is it' is for source=policy"):
+        CriticConfig(prefix="Is it")
+
+
 def test_a_critic_on_the_policys_network_starts_as_its_copy_and_learns_apart_from_it(
     warm: Path, tmp_path: Path
 ) -> None:
@@ -267,17 +284,18 @@ def test_what_an_encoder_remembers_is_what_it_would_read(warm: Path) -> None:
     plain = make_critic(CriticConfig(POLICY), policy, 0)
     remembering = make_critic(CriticConfig(POLICY, encoder_rate=0.0), policy, 0)
     reads: list[int] = []
-    remembering.encoder._encoder.register_forward_hook(lambda *args: reads.append(len(args[1][0])))
+    network = remembering.encoder._encoder.network
+    network.register_forward_hook(lambda *args: reads.append(len(args[2].last_hidden_state)))
     with torch.no_grad():
         for _ in range(2):
             for said in (utterances, None):
                 found, expected = remembering(states, said), plain(states, said)
                 torch.testing.assert_close(found.v, expected.v, atol=1e-6, rtol=0)
                 torch.testing.assert_close(found.q, expected.q, atol=1e-6, rtol=0)
-        assert sum(reads) == 4
+        assert sum(reads) == 4 + 4
         remembering.forget()
         remembering(states[:1], None)
-    assert sum(reads) == 5
+    assert sum(reads) == 4 + 4 + 1
     assert target_of(remembering).encoder is remembering.encoder
 
 
