@@ -24,6 +24,7 @@ class Verb:
         main: does the work; the exit code is 0, or what it returns.
         examples: two or more command lines that work as they stand.
         groups: per field of `config` that is a config group, the dataclass of each choice, default first.
+        tuned_by: groups whose choices together may have settings of their own (core/config.py).
         positional: the key whose value may be given without its name; empty for none.
     """
 
@@ -31,11 +32,12 @@ class Verb:
     main: Callable[[Any], int | None]
     examples: tuple[str, ...]
     groups: Mapping[str, Mapping[str, type]] = field(default_factory=dict)
+    tuned_by: tuple[str, ...] = ()
     positional: str = ""
 
     def schema(self, name: str) -> Schema[Any]:
         """The verb's config schema under the verb's name."""
-        return Schema(name.replace(" ", "_"), self.config, self.groups)
+        return Schema(name.replace(" ", "_"), self.config, self.groups, self.tuned_by)
 
     def overrides(self, arguments: Sequence[str]) -> list[str]:
         """The Hydra overrides of a command line, its text without a key put under `positional`.

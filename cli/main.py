@@ -30,7 +30,8 @@ To add a verb, write one module, `cli/<verb>.py`; nothing else changes. An under
 
 Verbs are imported only when they are called, so they may import what they need; they stay thin, the work is
 done by the packages. Modules whose name starts with an underscore are not verbs. Group choices beyond the
-dataclasses are YAML files, `conf/<group>/<choice>.yaml`; whole recipes are `conf/experiment/<name>.yaml`.
+dataclasses are YAML files, `conf/<group>/<choice>.yaml`; whole recipes are `conf/experiment/<name>.yaml`, and
+what suits choices that meet `conf/tuned/`.
 
 Exit codes: 0 done; 1 the work failed (one line, or a traceback with HYDRA_FULL_ERROR=1); 2 the command or its
 config is wrong, and nothing was done; 130 interrupted.

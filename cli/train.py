@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import closing
@@ -33,6 +34,8 @@ from ..rl.warm_start import FOLDER, WarmStartConfig, has_warm_start, warm_start
 from ._agents import add_episode_rows, show_episodes, show_training, task_of
 from ._processes import start_processes
 from ._verb import Verb
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,8 @@ def main(cfg: TrainConfig) -> None:
                 progress_bar("warm start") as progress,
             ):
                 policy = learn_demonstrations(cfg, run.path, logger.log, progress)
+        elif cfg.warm_start.when == "untrained":
+            log.info("no warm start: the model or the algorithm begins with weights or data of its own")
         with run.stage("train"), progress_bar("training") as progress:
             outcome = train(cfg, run.path, policy, run.log, progress)
         write_results(run, cfg, outcome)
@@ -204,4 +209,5 @@ VERB = Verb(
         "trainer": TRAINERS,
         "logger": LOGGERS,
     },
+    tuned_by=("algorithm", "env", "model"),
 )

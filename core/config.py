@@ -8,7 +8,9 @@ A job states its config once, as a frozen dataclass; each *group* (a field with 
     config = schema.compose(["model=text", "model.lora_rank=8", "seed=3"])   # a real FinetuneConfig
 
 The first choice of a group is its default. A YAML file `conf/<group>/<choice>.yaml` adds a choice that starts
-from another (`defaults: [text]`) and changes some of its keys.
+from another (`defaults: [text]`) and changes some of its keys. What suits each choice of several groups need
+not suit them together: `conf/tuned/<choice>/<choice>.yaml`, of the package `_global_`, is merged wherever
+those choices of the groups in `tuned_by` meet; recipes and the user's keys win over it.
 
 Anything wrong is one `ConfigError` before any work: an unknown key or choice (with the nearest valid name), a
 wrong type, a missing value, an unresolved `${}`, or whatever a dataclass's `__post_init__` refuses with a
@@ -211,11 +213,13 @@ class Schema(Generic[ConfigT]):
         name: the job's name, and its primary config's in Hydra's ConfigStore.
         config: frozen dataclass of all keys.
         groups: per field of `config` that has several choices, each one's dataclass, the default first.
+        tuned_by: groups whose choices together may have settings of their own (see above).
     """
 
     name: str
     config: type[ConfigT]
     groups: Mapping[str, Mapping[str, type]] = field(default_factory=dict)
+    tuned_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = {item.name for item in dataclasses.fields(self.config)}  # pyright: ignore[reportArgumentType]
@@ -241,6 +245,8 @@ class Schema(Generic[ConfigT]):
     def _hydra_part(self) -> dict[str, Any]:
         """The defaults list, and Hydra's settings: run directories and logging are ours (core/runs.py)."""
         first = [{group: next(iter(choices))} for group, choices in self.groups.items()]
+        together = "/".join(f"${{{group}}}" for group in self.tuned_by)
+        tuned = [{"optional tuned": together}] if together else []
         quiet = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}]
         settings = {
             "job": {"name": self.name, "chdir": False},
@@ -248,7 +254,7 @@ class Schema(Generic[ConfigT]):
             "output_subdir": None,
             "sweep": {"dir": f"outputs/multirun/{self.name}", "subdir": "."},
         }
-        return {"defaults": [*first, "_self_", {"experiment": None}, *quiet], "hydra": settings}
+        return {"defaults": [*first, "_self_", *tuned, {"experiment": None}, *quiet], "hydra": settings}
 
     def compose(self, overrides: Sequence[str] = ()) -> ConfigT:
         """The checked config that Hydra composes from `overrides` ("group=choice", "key=value").

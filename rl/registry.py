@@ -141,10 +141,9 @@ def check_sight(env: EnvConfig, model: ModelConfig) -> None:
     Raises:
         ConfigError: see there.
     """
-    picture = isinstance(env, RenderedConfig) and env.rendering == "image"
-    if model.sees or not (picture or isinstance(env, ManipulationConfig)):
+    if model.sees or not env.shows_images:
         return
-    remedy = "env.rendering=text, or " if picture else ""
+    remedy = "env.rendering=text, or " if isinstance(env, RenderedConfig) else ""
     raise ConfigError(
         f"env={name_of(env, ENVS)} shows images, but the model reads only text; use {remedy}a model that "
         "sees, such as model=tiny_vlm"

@@ -54,21 +54,16 @@ def has_warm_start(
     """Whether a job begins with demonstrations.
 
     Raises:
-        ConfigError: they are set up but not used, or nobody is there to give them.
+        ConfigError: nobody is there to give them.
     """
     if isinstance(model, KeypointPolicyConfig) and config.when == "always":
         raise ConfigError("warm_start.when=always: a keypoint model learns from labels, by kalie finetune")
     untrained = isinstance(model, TinyLMConfig) and model.weights is None
     acts = bool(algorithm_class(algorithm).needs)
-    if config.when == "always" or (config.when == "untrained" and untrained and acts):
+    begins = config.when == "always" or (config.when == "untrained" and untrained and acts)
+    if begins:
         _check_demonstrations(config, env)
-        return True
-    if config.when == "untrained" and config != WarmStartConfig():
-        raise ConfigError(
-            "warm_start: not used, since the model or the algorithm begins with weights or data of its own; "
-            "set warm_start.when=always, or leave it out"
-        )
-    return False
+    return begins
 
 
 def _check_demonstrations(config: WarmStartConfig, env: EnvConfig) -> None:

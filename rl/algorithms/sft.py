@@ -47,8 +47,8 @@ class SFTConfig:
         episodes: how many it plays.
         misread: share of its answers that read something wrong.
         misjudge: share of its answers that decide wrong.
-        learn: the responses alone, or whole conversations (of models that see no images and whose prompts
-            keep every turn, model.window=0).
+        learn: the responses alone, or whole conversations (where prompts keep every turn, model.window=0, and
+            show no images).
         step_turns: of an optimiser step.
         micro_turns: of a forward pass.
         steps: optimiser steps of an update.
@@ -148,11 +148,10 @@ class SFT:
     valuer = None
 
     def __init__(self, config: SFTConfig, tools: Tools) -> None:
-        whole = config.learn == "conversations"
-        if whole and (tools.window or tools.job.model.sees):
+        if config.learn == "conversations" and (tools.window or tools.env.shows_images):
             raise ConfigError(
-                "learn=conversations needs model.window=0 and a model that sees no images: other prompts do "
-                "not go on from turn to turn"
+                "learn=conversations needs model.window=0, or prompts do not go on from turn to turn, and an "
+                "environment that shows no images"
             )
         self._config = config
         self._tools = tools

@@ -44,6 +44,11 @@ class EnvConfig:
 
     env_id: ClassVar[str]
 
+    @property
+    def shows_images(self) -> bool:
+        """Whether observations have pictures."""
+        return False
+
 
 class EnvironmentFailure(RuntimeError):
     """The machinery around an environment failed, not the agent; the episode is retried, then excluded."""

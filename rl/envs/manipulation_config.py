@@ -42,3 +42,8 @@ class ManipulationConfig(EnvConfig):
         at_least(self, 1, "tries")
         at_least(self, 0, "step_cost")
         at_least(self, 16, "image_size")
+
+    @property
+    def shows_images(self) -> bool:
+        """The camera's."""
+        return True

@@ -37,6 +37,11 @@ class RenderedConfig(EnvConfig):
     def __post_init__(self) -> None:
         at_least(self, BASE_SIZE, "image_size")
 
+    @property
+    def shows_images(self) -> bool:
+        """In one of the three renderings."""
+        return self.rendering == "image"
+
 
 class RenderedGame(TurnEnv):
     """A game whose answer is a JSON object with an `action`, and whose state has three renderings.
@@ -51,7 +56,7 @@ class RenderedGame(TurnEnv):
 
     def __init__(self, config: RenderedConfig, max_turns: int) -> None:
         side = config.image_size
-        images = ((side, side, 3),) if config.rendering == "image" else ()
+        images = ((side, side, 3),) if config.shows_images else ()
         super().__init__(tuple(write_answer(action) for action in self.legal), max_turns, images)
         self.rendering: Rendering = config.rendering
         self.thoughts = config.thoughts

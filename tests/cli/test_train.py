@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,11 @@ from kalie.cli.eval import training_of
 from kalie.cli.main import main
 from kalie.cli.train import VERB, TrainConfig, run_name
 from kalie.core.checkpoint import load_tensors
-from kalie.core.config import TARGET, ConfigError, target_name
+from kalie.core.config import TARGET, ConfigError, flatten, target_name
 from kalie.core.report import Report
 from kalie.rl.algorithms.reinforce import Reinforce
 from kalie.rl.algorithms.sft import SFTConfig
+from kalie.rl.envs.twenty_questions import TwentyQuestionsConfig
 from kalie.rl.models import MODELS
 from kalie.rl.policies import load_policy
 from kalie.rl.registry import ALGORITHMS, load_valuer
@@ -35,10 +37,12 @@ from kalie.rl.trainer import CRITIC, FSDPTrainerConfig
 from kalie.rl.warm_start import has_warm_start
 
 SCHEMA = VERB.schema("train")
+CONF = Path(kalie.conf.__file__).parent
 RECIPES = sorted(
-    str(path.relative_to(Path(kalie.conf.__file__).parent / "experiment").with_suffix(""))
-    for path in (Path(kalie.conf.__file__).parent / "experiment").glob("*/*.yaml")
+    str(path.relative_to(CONF / "experiment").with_suffix(""))
+    for path in (CONF / "experiment").glob("*/*.yaml")
 )
+TUNED = sorted(path.relative_to(CONF / "tuned") for path in (CONF / "tuned").rglob("*.yaml"))
 TINY = [
     "env=number_line",
     "env.rendering=symbolic",
@@ -65,12 +69,38 @@ SFT = ["train", "algorithm=sft", *TINY, "algorithm.episodes=20", "algorithm.step
 def test_every_recipe_composes_and_says_so_itself(name: str) -> None:
     config = SCHEMA.compose([f"experiment={name}"])
     assert isinstance(config, TrainConfig)
-    text = (Path(kalie.conf.__file__).parent / "experiment" / f"{name}.yaml").read_text("utf-8")
+    text = (CONF / "experiment" / f"{name}.yaml").read_text("utf-8")
     assert f"kalie train experiment={name}:" in text
 
 
 def test_there_are_recipes_of_both_papers_and_the_arm() -> None:
     assert {name.split("/")[0] for name in RECIPES} >= {"archer", "arm", "rl4vlm", "tiny"}
+
+
+@pytest.mark.parametrize("path", TUNED, ids=lambda path: "/".join(path.parts))
+def test_what_is_tuned_for_choices_that_meet_replaces_defaults_and_yields_to_keys_and_recipes(
+    path: Path,
+) -> None:
+    names = dict(zip(VERB.tuned_by, path.with_suffix("").parts, strict=True))
+    for group, choice in names.items():
+        assert choice in VERB.groups[group]
+    choices = [f"{group}={choice}" for group, choice in names.items()]
+    text = (CONF / "tuned" / path).read_text("utf-8")
+    assert f"kalie train {choices[0]} {choices[1]}:" in text
+    plain, tuned = flatten(SCHEMA.values([choices[2]])), flatten(yaml.safe_load(text))
+    composed = flatten(SCHEMA.values(choices))
+    for key, value in tuned.items():
+        assert composed[key] == value
+        assert key.startswith(("algorithm.", "env.")) or plain[key] != value
+    assert flatten(SCHEMA.values([*choices, "trainer.updates=77"])) == composed | {"trainer.updates": 77}
+
+
+def test_settings_tuned_for_other_choices_are_not_merged() -> None:
+    alone = SCHEMA.compose(["env=twenty_questions"])
+    assert alone == replace(SCHEMA.compose([]), env=TwentyQuestionsConfig())
+    published = SCHEMA.compose(["experiment=archer/twenty_questions"])
+    assert published.algorithm.critic.source == ""
+    assert published.env == TwentyQuestionsConfig()
 
 
 def test_every_choice_of_model_and_algorithm_composes() -> None:
@@ -112,8 +142,6 @@ def test_every_choice_of_model_and_algorithm_composes() -> None:
         (["algorithm.turns=0"], "one of them must be 0"),
         (["algorithm.gama=0.9"], r"did you mean 'algorithm\.gamma'"),
         (["trainer.updates=0"], "updates=0 must be at least 1"),
-        (["model.weights=somewhere", "warm_start.updates=9"], "warm_start: not used, since the model"),
-        (["algorithm=sft", "warm_start.sft.misread=0.1"], "warm_start: not used, since the model"),
         (
             ["env=jericho", "env.games=[x.z5]", "model=tiny_lm"],
             r"give stored trajectories as warm_start\.sft\.data, or set warm_start\.when=never",

@@ -23,7 +23,7 @@ from kalie.rl.algorithms.reinforce import ReinforceConfig
 from kalie.rl.algorithms.sft import SFTConfig
 from kalie.rl.base_policy import WEIGHTS, load_weights
 from kalie.rl.critic import CriticConfig
-from kalie.rl.envs.base import Step
+from kalie.rl.envs.base import EnvConfig, Step
 from kalie.rl.envs.number_line import NumberLineConfig, NumberLineEnv
 from kalie.rl.envs.players import play_many, random_example
 from kalie.rl.envs.twenty_questions import TwentyQuestionsConfig, TwentyQuestionsEnv
@@ -275,9 +275,14 @@ def test_conversations_are_learnt_from_the_first_response_to_the_last_answer(tmp
         assert "Yes.\n" in shown[-1]
 
 
-def test_when_prompts_are_no_whole_conversations_expect_learning_them_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("window", "played"), [(1, TwentyQuestionsConfig()), (0, NumberLineConfig(rendering="image"))]
+)
+def test_when_prompts_are_no_whole_conversations_expect_learning_them_refused(
+    window: int, played: EnvConfig, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=r"learn=conversations needs model\.window=0"):
-        job(SFTConfig(learn="conversations"), tmp_path)
+        job(SFTConfig(learn="conversations"), tmp_path, model=replace(MODEL, window=window), played=played)
 
 
 def learner(module: nn.Module) -> Learner:

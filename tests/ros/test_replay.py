@@ -61,6 +61,7 @@ def test_a_replay_has_the_recorded_pace_and_quality_and_no_commands(graph: Graph
     assert replay.returncode == 0, told
     assert f"{COMMANDS} is left out: it can move the robot" in told
     assert "22 messages of 2 topics" in told
+    graph.until(lambda: descriptions and len(states) >= 21)
     assert [message.data for message in descriptions] == ["<robot/>"]
     assert [message.position[0] for message in states] == [float(i) for i in range(21)]
     # A reliable subscriber does not get what was offered as best effort.

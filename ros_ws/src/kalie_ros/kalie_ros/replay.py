@@ -17,6 +17,8 @@ from .offers import from_text
 Progress = Callable[[int, int], None]
 # Seconds in which subscribers, and other publishers of the same topics, find out about each other.
 DISCOVERY = 3.0
+# Seconds in which they get the last messages: what a publisher has said goes with it when its process ends.
+LINGER = 1.0
 # Packages whose messages are commands, and such messages of others.
 _COMMAND_PACKAGES = frozenset({"trajectory_msgs", "control_msgs", "ackermann_msgs", "interbotix_xs_msgs"})
 _COMMAND_TYPES = frozenset(
@@ -138,6 +140,7 @@ class Player:
         count = self._once(progress)
         while self._settings.loop and count:
             count += self._once(progress)
+        time.sleep(LINGER)
         return count
 
     def _once(self, progress: Progress) -> int:
