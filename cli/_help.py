@@ -30,7 +30,7 @@ def print_help(usage: str, verbs: Mapping[str, str]) -> None:
 
 
 def print_verb_help(name: str, line: str, verb: Verb, overrides: Sequence[str] = ()) -> None:
-    """Print one verb's groups, recipes, keys, examples, and the keys' values under `overrides`.
+    """Print one verb's groups, recipes, tuned choices, keys, examples, and the keys' values under `overrides`.
 
     Raises:
         ConfigError: an override names an unknown key or choice.
@@ -52,6 +52,8 @@ def print_verb_help(name: str, line: str, verb: Verb, overrides: Sequence[str] =
         console.print()
     if recipes := schema.recipes():
         console.print(f"[bold]Recipes[/] (experiment=NAME): {escape(', '.join(recipes))}\n")
+    if tuned := schema.tuned():
+        console.print(f"[bold]Tuned[/] where {', '.join(verb.tuned_by)} meet: {escape(', '.join(tuned))}\n")
     chosen = {group: schema.targets[values[group][TARGET]] for group in verb.groups}
     docs = field_docs(verb.config, chosen)
     console.print("[bold]Keys[/] (key=value; another choice's: group=choice before --help)")

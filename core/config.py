@@ -284,6 +284,13 @@ class Schema(Generic[ConfigT]):
             return "a value is required" in str(error)
         return True
 
+    def tuned(self) -> list[str]:
+        """The choices, of the groups in `tuned_by`, that have settings of their own where they meet."""
+        if not self.tuned_by:
+            return []
+        with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+            return list(_files_below("tuned"))
+
     def build(self, node: Mapping[str, Any]) -> ConfigT:
         """The checked config of plain values that were composed before."""
         return build(self.config, node, self.targets)

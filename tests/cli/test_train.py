@@ -82,6 +82,7 @@ def test_what_is_tuned_for_choices_that_meet_replaces_defaults_and_yields_to_key
     path: Path,
 ) -> None:
     names = dict(zip(VERB.tuned_by, path.with_suffix("").parts, strict=True))
+    assert str(path.with_suffix("")) in SCHEMA.tuned()
     for group, choice in names.items():
         assert choice in VERB.groups[group]
     choices = [f"{group}={choice}" for group, choice in names.items()]
