@@ -30,7 +30,7 @@ def print_help(usage: str, verbs: Mapping[str, str]) -> None:
 
 
 def print_verb_help(name: str, line: str, verb: Verb, overrides: Sequence[str] = ()) -> None:
-    """Print one verb's groups, recipes, tuned choices, keys, examples, and the keys' values under `overrides`.
+    """Print one verb's groups, recipes, keys, examples, and their values under `overrides`.
 
     Raises:
         ConfigError: an override names an unknown key or choice.
