@@ -70,6 +70,14 @@ class TokenBatch:
         """Sums over each turn's tokens, (N,) -> (U,)."""
         return values.new_zeros(self.n_turns).index_add(0, self.turns, values)
 
+    def mean_of_turns(self, values: Tensor) -> Tensor:
+        """The mean over turns of the means over each turn's tokens, (N,) -> ().
+
+        What is weighed by its turns is thereby the same in parts of a batch as in the whole of it, however
+        many tokens they have.
+        """
+        return (self.per_turn(values) / self.per_turn(torch.ones_like(values))).mean()
+
 
 def turn_row(turn: Turn, images: tuple[Image, ...]) -> Row:
     """One turn as a row of its own.

@@ -66,7 +66,7 @@ def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip
 
 
 def kl_to_reference(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
-    """The estimate mean(r - 1 - log r), r = pi_ref / pi, of KL(pi || pi_ref) from samples of pi.
+    """The estimates r - 1 - log r, r = pi_ref / pi, of KL(pi || pi_ref) from samples of pi, (n,).
 
     Never negative, unbiased, of low variance (Schulman 2020, "Approximating KL divergence", k3).
 
@@ -75,7 +75,7 @@ def kl_to_reference(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
         reference_log_probs: (n,) under the reference.
     """
     log_ratio = reference_log_probs - log_probs
-    return (log_ratio.exp() - 1 - log_ratio).mean()
+    return log_ratio.exp() - 1 - log_ratio
 
 
 def entropy(log_probs: Tensor) -> Tensor:

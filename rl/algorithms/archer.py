@@ -145,7 +145,7 @@ class ActorLoss(NamedTuple):
 def actor_loss(
     log_probs: Tensor, batch: TokenBatch, advantages: Tensor, baseline: Tensor | None = None
 ) -> ActorLoss:
-    """-mean over turns of sum_j (A - v_j) log pi_j, and mean (A - v_j)^2 (eq. 5 and its baseline).
+    """-mean over turns of sum_j (A - v_j) log pi_j, and of mean_j (A - v_j)^2 (eq. 5 and its baseline).
 
     Args:
         log_probs: (N,) of the fresh utterances' tokens.
@@ -157,7 +157,8 @@ def actor_loss(
     if baseline is None:
         return ActorLoss(-batch.per_turn(each * log_probs).mean(), log_probs.new_zeros(()))
     error = each - baseline
-    return ActorLoss(-batch.per_turn(error.detach() * log_probs).mean(), error.square().mean())
+    followed = -batch.per_turn(error.detach() * log_probs).mean()
+    return ActorLoss(followed, batch.mean_of_turns(error.square()))
 
 
 # ------------------------------------------------------------------ actor
@@ -311,7 +312,7 @@ class Archer:
         out = actor_loss(scores.log_probs, batch, followed, baseline if config.token_baseline else None)
         metrics = {
             **kl,
-            "entropy": scores.entropy.mean(),
+            "entropy": batch.mean_of_turns(scores.entropy),
             "advantage": advantages.mean(),
             "advantage_spread": advantages.std(correction=0),
         }

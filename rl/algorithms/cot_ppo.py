@@ -137,10 +137,10 @@ def cot_ppo_loss(
     policy = clipped_policy_loss(new, old, values["advantage"], config.clip, config.drop_unclipped_above)
     value = clipped_value_loss(judged.values, values["old_value"], values["return"], config.value_clip)
     zero = policy.loss.new_zeros(())
-    entropy = scores.entropy.mean() if scores.entropy is not None else zero
+    entropy = batch.mean_of_turns(scores.entropy) if scores.entropy is not None else zero
     kl = zero
     if config.kl_coefficient:
-        kl = kl_to_reference(scores.log_probs, values["reference_log_prob"])
+        kl = batch.mean_of_turns(kl_to_reference(scores.log_probs, values["reference_log_prob"]))
     loss = policy.loss + config.value_coefficient * value + config.kl_coefficient * kl
     if config.entropy_coefficient:
         loss = loss - config.entropy_coefficient * entropy

@@ -121,14 +121,14 @@ class Reinforce:
         batch = batch_samples(policy, samples)
         scores: Scores = self._learner.module(batch.tokens, self._tools.temperature, entropy=True)
         assert scores.entropy is not None  # noqa: S101  asked for
-        entropy = scores.entropy.mean()
+        entropy = batch.tokens.mean_of_turns(scores.entropy)
         loss = reinforce_loss(scores.log_probs, batch.tokens, batch.values["advantage"])
         if config.entropy_coefficient:
             loss = loss - config.entropy_coefficient * entropy
         metrics = {"entropy": entropy}
         if config.kl_coefficient:
             wanted = policy.reference_scores(batch.tokens, self._tools.temperature).log_probs
-            metrics["kl"] = kl_to_reference(scores.log_probs, wanted)
+            metrics["kl"] = batch.tokens.mean_of_turns(kl_to_reference(scores.log_probs, wanted))
             loss = loss + config.kl_coefficient * metrics["kl"]
         return Loss(loss, turns_of(samples), metrics)
 

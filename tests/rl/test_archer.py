@@ -90,7 +90,8 @@ def test_the_actors_loss_matches_hand_computation() -> None:
     out = actor_loss(log_probs, BATCH, advantages, baseline)
     # A - v: 0, 0, -2, 1, 1, 1
     assert float(out.loss) == pytest.approx(-(0 + 6 - 15) / 3)
-    assert float(out.baseline_loss) == pytest.approx((4 + 3) / 6)
+    # Each turn counts once, however many tokens it has.
+    assert float(out.baseline_loss) == pytest.approx((0 + 4 + 1) / 3)
 
 
 def test_expectiles_and_weights_match_hand_computation() -> None:

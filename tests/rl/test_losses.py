@@ -93,11 +93,13 @@ def test_reinforce_matches_hand_computation() -> None:
 
 def test_the_divergence_estimate_is_0_for_equal_policies_and_unbiased() -> None:
     same = torch.tensor([-1.0, -2.0])
-    assert float(kl_to_reference(same, same)) == 0
+    assert float(kl_to_reference(same, same).sum()) == 0
     p, q = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, 0.2, 0.6])
     samples = torch.multinomial(p, 200_000, replacement=True, generator=torch.Generator().manual_seed(0))
     wanted = float((p * (p / q).log()).sum())
-    assert float(kl_to_reference(p.log()[samples], q.log()[samples])) == pytest.approx(wanted, rel=0.02)
+    assert float(kl_to_reference(p.log()[samples], q.log()[samples]).mean()) == pytest.approx(
+        wanted, rel=0.02
+    )
     assert not math.isclose(wanted, 0)
 
 

@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from kalie.core.checkpoint import load_tensors
 from kalie.core.config import ConfigError
 from kalie.rl.algorithms.archer import ArcherConfig
 from kalie.rl.algorithms.cot_ppo import CoTPPOConfig
@@ -37,6 +38,8 @@ from .letters import LettersEnv
 from .training import MODEL, job, speaks
 
 FAST = OptimizerConfig(learning_rate=3e-3)
+# Adam steps by the rate whatever the gradient is; with a large epsilon, by as much as that is.
+PLAIN = OptimizerConfig(learning_rate=0.03, epsilon=1.0, gradient_clip=1e9)
 SMALL: dict[str, Any] = {
     "reinforce": ReinforceConfig(episodes=6, optimizer=FAST),
     "reinforce_kl": ReinforceConfig(episodes=6, kl_coefficient=0.1, entropy_coefficient=0.1, optimizer=FAST),
@@ -302,6 +305,32 @@ def test_accumulated_gradients_equal_those_of_the_large_batch() -> None:
     assert weights[0] is not None
     assert weights[1] is not None
     torch.testing.assert_close(weights[0], weights[1], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL["reinforce_kl"],
+        SMALL["filtered_bc"],
+        replace(SMALL["ppo"], entropy_coefficient=0.1),
+        replace(SMALL["cot_ppo_turns"], entropy_coefficient=0.1),
+        ArcherConfig(6, warmup=0, token_baseline=True, kl_coefficient=0.1, critic_optimizer=PLAIN),
+    ],
+    ids=lambda config: type(config).__name__,
+)
+def test_every_algorithm_learns_the_same_from_micro_batches(config: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    stammers = speaks(tmp_path, steps=8)  # Its responses differ in length.
+    ends = []
+    for micro in (16, 3):
+        parts = replace(config, step_turns=16, micro_turns=micro, optimizer=PLAIN)
+        running = job(parts, tmp_path / str(micro), weights=stammers, updates=1, max_new_tokens=6)
+        running.train()
+        ends.append(running.weights())
+    start = load_tensors(stammers)
+    moved = max(float((ends[0][key] - start[key]).abs().max()) for key in start)
+    assert moved > 1e-3
+    for key, weight in ends[0].items():
+        torch.testing.assert_close(ends[1][key], weight, atol=1e-4 * moved, rtol=0, msg=key)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
