@@ -171,14 +171,20 @@ def check_capabilities(config: GeneratorConfig, needs: Iterable[Capability], who
             )
 
 
-def check_adapter(generator: GeneratorConfig, model: ModelConfig) -> None:
-    """Refuse a server that is to sample with an adapter which the model has not.
+def check_server(generator: GeneratorConfig, model: ModelConfig) -> None:
+    """Refuse a server that is to sample with an adapter which the model has not, or what it cannot be sent.
 
     Raises:
         ConfigError: see there.
     """
-    sends = isinstance(generator, OpenAIGeneratorConfig) and generator.weights == "adapter"
-    if sends and not (isinstance(model, AgentModelConfig) and model.lora_rank):
+    if not isinstance(generator, OpenAIGeneratorConfig):
+        return
+    if model.sees and generator.protocol == "completions":
+        raise ConfigError(
+            "generator.protocol=completions sends no images, and the model reads them; use "
+            "generator.protocol=chat, or generator=hf"
+        )
+    if generator.weights == "adapter" and not (isinstance(model, AgentModelConfig) and model.lora_rank):
         raise ConfigError(
             "generator=openai is sent the policy's LoRA adapter, but model.lora_rank=0; set it, or use "
             "generator.weights=server (not for training by reinforcement) or generator=hf"

@@ -39,8 +39,8 @@ from .generation import (
     Generator,
     GeneratorConfig,
     HFGeneratorConfig,
-    check_adapter,
     check_capabilities,
+    check_server,
 )
 from .keypoint_config import KeypointPolicyConfig
 from .models import ModelConfig
@@ -107,7 +107,7 @@ def check_job(
             "env.split=test is held out from training; use train or validation, and kalie eval split=test"
         )
     check_capabilities(generator, algorithm_class(algorithm).needs, who)
-    check_adapter(generator, model)
+    check_server(generator, model)
     counting = isinstance(algorithm, CoTPPOConfig | PPOConfig | ReinforceConfig) and bool(algorithm.turns)
     check_executor(executor, counting)
     if isinstance(algorithm, BestOfNConfig) and not in_this_process(executor):

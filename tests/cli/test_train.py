@@ -62,6 +62,7 @@ TINY_VLM = [
 ]
 KEYPOINTS = ["algorithm=ppo", "model=keypoint_base", "model.weights=tasks"]
 ARM = ["env=manipulation", "algorithm=ppo"]
+TEXT = ["env.rendering=text", "model=tiny_lm"]
 SFT = ["train", "algorithm=sft", *TINY, "algorithm.episodes=20", "algorithm.steps=2"]
 
 
@@ -120,7 +121,8 @@ def test_every_choice_of_model_and_algorithm_composes() -> None:
     [
         (["model=tiny_lm"], "env=number_line shows images"),
         (["env=manipulation", "model=tiny_lm"], "env=manipulation shows images"),
-        (["generator=openai"], r"model\.lora_rank=0"),
+        ([*TEXT, "generator=openai"], r"model\.lora_rank=0"),
+        (["generator=openai", "model.lora_rank=4"], "protocol=completions sends no images"),
         (["generator=openai", "generator.weights=server"], "not give the own weights that algorithm=cot_ppo"),
         (
             ["algorithm=archer", "generator=openai", "generator.log_probs=none"],

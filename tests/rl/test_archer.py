@@ -364,10 +364,30 @@ def test_stopped_and_continued_ends_bit_identical(name: str, warm: Path, tmp_pat
     assert len(rest.algorithm.buffer) == 3 * 6 * 3
 
 
+def test_the_offline_variant_stopped_and_continued_ends_bit_identical(warm: Path, tmp_path: Path) -> None:
+    source = job(SMALL, tmp_path / "source", weights=warm)
+    TrajectoryStore(tmp_path / "data").write("data", source.tools.collector.collect("a", 6).finished)
+    config = OfflineArcherConfig(
+        tmp_path / "data", steps=2, warmup=1, step_turns=8, critic=CriticConfig(hidden=16, layers=1, heads=2)
+    )
+    whole = job(config, tmp_path / "whole", weights=warm, updates=3)
+    whole.train()
+    job(config, tmp_path / "parts", weights=warm, updates=2).train()
+    rest = job(config, tmp_path / "parts", weights=warm, updates=3)
+    assert len(rest.train()) == 1
+    weights = [{**one.weights(), **one.algorithm.target.state_dict()} for one in (rest, whole)]
+    for key, weight in weights[0].items():
+        assert torch.equal(weight, weights[1][key]), key
+
+
 # Of an actor that draws lots, a value is learnt from single answers, whose noise the last steps average.
-@pytest.mark.parametrize(("temperature", "tolerance"), [(0.01, 2e-3), (1.0, 3e-2)], ids=["sure", "draws"])
+@pytest.mark.parametrize(
+    ("temperature", "step_turns", "tolerance"),
+    [(0.01, 256, 2e-3), (1.0, 512, 1e-2)],
+    ids=["sure", "draws"],
+)
 def test_the_critic_reaches_the_values_of_dynamic_programming(
-    temperature: float, tolerance: float, warm: Path, tmp_path: Path
+    temperature: float, step_turns: int, tolerance: float, warm: Path, tmp_path: Path
 ) -> None:
     """The buffer is of random answers, the frozen actor's own are sharper or alike: its Q and V are known."""
     config = ArcherConfig(
@@ -375,8 +395,8 @@ def test_the_critic_reaches_the_values_of_dynamic_programming(
         critic_steps=20,
         actor_steps=0,
         warmup=1000,
-        step_turns=256,
-        micro_turns=256,
+        step_turns=step_turns,
+        micro_turns=step_turns,
         gamma=0.5,
         tau=0.2,
         critic=CriticConfig(hidden=32, layers=1, heads=2),

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedConfig, Qwen2Config
 
 from kalie.core.loggers import MissingPackageError
 from kalie.rl.batches import turn_rows
 from kalie.rl.decoder import SlotDecoder
+from kalie.rl.envs.base import AgentEnv
 from kalie.rl.models import MODELS, HubModelConfig, SmolLM2Config, TinyLMConfig, TinyVLMConfig
 from kalie.rl.policy import Policy
 from kalie.rl.rollout import RolloutConfig, RolloutEngine, episodes
+from kalie.rl.tokenizer import tiny_tokenizer
 
 from ..affordance.conftest import BUILDERS, SIDE
 from .letters import LettersEnv
 
 FAMILIES = ("smolvlm", "idefics3", "llava", "qwen2_5_vl")
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": False,
+}
+TEXT_FAMILIES = (Qwen2Config(**SIZES), LlamaConfig(**SIZES), MistralConfig(**SIZES))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -31,11 +45,27 @@ def test_a_family_samples_what_it_scores_with_its_cache_kept_across_turns(
     config = HubModelConfig(
         source=str(tmp_path), kind="image_text_to_text", dtype="float32", image_size=SIDE, lora_rank=2
     )
+    check_sampled_is_scored(config, lambda: LettersEnv(rounds=3, image_size=20))
+
+
+@pytest.mark.parametrize("config", TEXT_FAMILIES, ids=lambda config: config.model_type)
+def test_a_family_of_text_models_samples_what_it_scores_with_its_cache_kept_across_turns(
+    config: PreTrainedConfig, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    tokenizer = tiny_tokenizer()
+    config.vocab_size = len(tokenizer)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    check_sampled_is_scored(
+        HubModelConfig(source=str(tmp_path), dtype="float32", lora_rank=2), lambda: LettersEnv(rounds=3)
+    )
+
+
+def check_sampled_is_scored(config: HubModelConfig, make_env: Callable[[], AgentEnv]) -> None:
     policy = Policy.load(config, 0)
     decoder = SlotDecoder(policy, 3, 6, 0.8)
-    engine = RolloutEngine(
-        lambda: LettersEnv(rounds=3, image_size=20), policy, decoder, RolloutConfig(), "letters"
-    )
+    engine = RolloutEngine(make_env, policy, decoder, RolloutConfig(), "letters")
     finished = list(engine.run(episodes(0, "train", 0, 4)))
     rows = [row for item in finished for row in turn_rows(item.trajectory, 0)]
     assert sum(len(row.ids) for row in rows) > 2 * decoder.tokens_read
