@@ -407,30 +407,48 @@ def test_the_report_draws_what_changes_and_tells_what_was_measured_once(tmp_path
     assert "demonstrations: return" not in html
 
 
+ARCHER = [
+    *("train", "algorithm=archer", *TINY, "algorithm.episodes=4", "algorithm.critic_steps=2"),
+    *("algorithm.warmup=1", "trainer.updates=4", "warm_start.updates=3", "warm_start.sft.episodes=20"),
+    *("warm_start.sft.steps=2", "seed=0,1", "--multirun"),
+]
+KILLS = [
+    ([*SFT, "trainer.updates=6"], ["sft*/checkpoints/*1", "sft*/checkpoints/*3"]),
+    (
+        ARCHER,
+        ["*-0-*/warm_start/checkpoints/*2", "*-0-*/checkpoints/*2", "*-1-*/checkpoints/*3"],
+    ),
+]
+
+
 @pytest.mark.slow
-def test_killed_at_any_instant_and_started_again_ends_bit_identical(tmp_path: Path) -> None:
-    arguments = [*SFT, "trainer.updates=6", "trainer.evaluate_every=0"]
+@pytest.mark.parametrize(("arguments", "moments"), KILLS, ids=["sft", "seeds of archer"])
+def test_killed_at_any_instant_and_started_again_ends_bit_identical(
+    arguments: list[str], moments: list[str], tmp_path: Path
+) -> None:
+    arguments = [*arguments, "trainer.evaluate_every=0"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()
     subprocess.run(command(arguments), cwd=whole, check=True, capture_output=True)
     kills = 0
-    for wanted in (1, 3):
+    for moment in moments:
         process = subprocess.Popen(command(arguments), cwd=killed, stderr=subprocess.DEVNULL)
-        while process.poll() is None and not list(killed.glob(f"outputs/train/*/checkpoints/*{wanted}")):
-            time.sleep(0.05)
+        while process.poll() is None and not list(killed.glob(f"outputs/train/{moment}")):
+            time.sleep(0.02)
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
             kills += 1
         process.wait()
     subprocess.run(command(arguments), cwd=killed, check=True, capture_output=True)
-    assert kills == 2
-    first, second = (
-        load_tensors(next(folder.glob("outputs/train/sft*/model/policy.safetensors")))
-        for folder in (whole, killed)
-    )
-    assert first.keys() == second.keys()
-    assert all(first[name].equal(second[name]) for name in first)
+    assert kills == len(moments)
+    weights = "outputs/train/*-*/model/policy.safetensors"
+    ends = [sorted(path.relative_to(folder) for path in folder.glob(weights)) for folder in (whole, killed)]
+    assert ends[0] == ends[1]
+    assert ends[0]
+    for name in ends[0]:
+        first, second = (load_tensors(folder / name) for folder in (whole, killed))
+        assert all(first[key].equal(second[key]) for key in first), name
 
 
 def command(arguments: list[str]) -> list[str]:
