@@ -1,7 +1,10 @@
-"""The adapters of jericho and textworld against stand-ins of those packages' interfaces."""
+"""The adapters of jericho and textworld: against stand-ins, and against the packages where installed."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -168,3 +171,33 @@ def test_when_no_game_is_named_or_there_expect_an_error_that_names_the_key(
         make_env(config())
     with pytest.raises(FileNotFoundError, match=r"games: .*nowhere\.z8 is no file"):
         make_env(config(games=(Path("nowhere.z8"),)))
+
+
+def made_by_textworld(folder: Path) -> Path:
+    """A Z-machine game of TextWorld's with a walkthrough in the JSON file beside it."""
+    game = folder / "simple.z8"
+    making = ["tw-simple", "--rewards", "dense", "--goal", "brief", "--seed", "1", "--output", str(game)]
+    subprocess.run([str(Path(sys.executable).with_name("tw-make")), *making], check=True, capture_output=True)
+    return game
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("textworld") is None, reason="textworld is not installed")
+def test_a_game_of_textworlds_keeps_the_contract_and_is_won_by_its_walkthrough(tmp_path: Path) -> None:
+    config = TextWorldConfig(games=(made_by_textworld(tmp_path),))
+    check_env(lambda: TextWorldEnv(config))
+    env = TextWorldEnv(config)
+    env.reset(seed=0)
+    made = json.loads(config.games[0].with_suffix(".json").read_text("utf-8"))
+    for command in made["metadata"]["walkthrough"]:
+        assert command in env.commands()
+        _, reward, terminated, _, info = env.step(command)
+    assert (reward > 0, terminated, info["success"]) == (True, True, True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("textworld") is None, reason="textworld is not installed")
+@pytest.mark.skipif(importlib.util.find_spec("jericho") is None, reason="jericho is not installed")
+def test_jericho_plays_a_z_machine_game_and_keeps_the_contract(tmp_path: Path) -> None:
+    config = JerichoConfig(games=(made_by_textworld(tmp_path),))
+    check_env(lambda: JerichoEnv(config))
