@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
+from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedConfig, Qwen2Config
 
+import kalie.conf
 from kalie.core.loggers import MissingPackageError
 from kalie.rl.batches import turn_rows
 from kalie.rl.decoder import SlotDecoder
@@ -73,6 +76,18 @@ def check_sampled_is_scored(config: HubModelConfig, make_env: Callable[[], Agent
     with torch.no_grad():
         scored = policy(policy.batch(rows), temperature=0.8).log_probs.numpy()
     assert np.abs(scored - stored).max() < 1e-4
+
+
+def test_the_published_adapter_is_on_every_linear_layer_but_the_head(tmp_path: Path) -> None:
+    recipe = Path(kalie.conf.__file__).parent / "experiment/rl4vlm/points24.yaml"
+    layers = tuple(yaml.safe_load(recipe.read_text("utf-8"))["model"]["lora_layers"])
+    BUILDERS["qwen2_5_vl"](tmp_path)
+    config = HubModelConfig(source=str(tmp_path), kind="image_text_to_text", lora_rank=2, lora_layers=layers)
+    modules = dict(Policy.load(config, 0).network.named_modules())
+    adapted = {name.removesuffix(".base_layer") for name in modules if name.endswith(".base_layer")}
+    linear = {name.removesuffix(".base_layer") for name, one in modules.items() if isinstance(one, nn.Linear)}
+    plain = {name for name in linear - adapted if ".lora_" not in name}
+    assert {name.rpartition(".")[2] for name in plain} == {"lm_head"}
 
 
 def test_tiny_models_are_small_and_of_the_large_models_classes() -> None:
