@@ -81,7 +81,8 @@ def _fitting(verb: Verb, group: str, choice: str) -> list[str]:
     fitting = {
         "model": ["env.rendering=text"],
         "env": ["warm_start.when=never"],  # Not every environment has a demonstrator.
-        "generator": ["model.lora_rank=4"],  # A server is sent an adapter.
+        # A server is sent an adapter, and no images.
+        "generator": ["model=tiny_lm", "env.rendering=text", "model.lora_rank=4"],
         "executor": ["algorithm=reinforce"],  # Workers collect whole episodes.
     }
     return fitting.get(group, [])
