@@ -116,9 +116,9 @@ def conversation_sample(policy: BasePolicy, trajectory: Trajectory) -> Sample:
         policy: whose prompts keep every turn.
         trajectory: the episode; its final observation is the last.
     """
-    ids = final_prompt(policy, trajectory).ids
-    bounds = [*(len(turn.prompt_ids) for turn in trajectory.turns), len(ids)]
-    return Sample(Row(ids, (), tuple(itertools.pairwise(bounds))), {})
+    prompt = final_prompt(policy, trajectory)
+    bounds = [*(len(turn.prompt_ids) for turn in trajectory.turns), len(prompt.ids)]
+    return Sample(Row(prompt.ids, prompt.images, tuple(itertools.pairwise(bounds))), {})
 
 
 def check_lengths(finished: Sequence[Finished], limit: int) -> None:
